@@ -1,0 +1,73 @@
+"""Everything Intact raises on purpose.
+
+    IntactError
+    ├── InputError            something is wrong with a file that was given
+    │   ├── UnreadableError       damaged, truncated, empty, encrypted, too large to decode safely
+    │   ├── NotAnImageError       a sound file that holds no pixels (text, report, plan, archive)
+    │   └── SeriesError           the files of a series do not form one volume
+    ├── OutputError           a result could not be written (permission, full disk)
+    ├── ModelError            a model folder cannot be loaded, and why
+    ├── WeightsError          a backbone's weights are nowhere to be found
+    ├── NotFittedError        a detector was asked to score before it learned anything
+    ├── TooFewNormalsError    not enough normal images for what was asked
+    └── UsageError            arguments that contradict each other
+
+A message has three parts: what was found, why it cannot be right, what to do about it.
+"""
+
+
+class IntactError(Exception):
+    """Base of every error that Intact raises on purpose; the command line prints it plainly."""
+
+
+class InputError(IntactError):
+    """Something is wrong with a file that was given.
+
+    Args:
+        name: The file, as the user named it or as it was found.
+        reason: What was found and why it cannot be read, without the file's name.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+class UnreadableError(InputError):
+    """The file is damaged, truncated, empty, or too large to decode safely."""
+
+
+class NotAnImageError(InputError):
+    """The file is sound but holds no pixels."""
+
+
+class SeriesError(InputError):
+    """The files of a series do not form one volume."""
+
+
+class OutputError(IntactError):
+    """A result could not be written."""
+
+
+class ModelError(IntactError):
+    """A model folder cannot be loaded."""
+
+
+class WeightsError(IntactError):
+    """A backbone's weights are nowhere to be found."""
+
+
+class NotFittedError(IntactError):
+    """A detector was asked to score before it learned anything."""
+
+
+class TooFewNormalsError(IntactError):
+    """Fewer normal images than the method or the false-alarm rate needs."""
+
+
+class UsageError(IntactError):
+    """Arguments that contradict each other or what is on disk."""
