@@ -1,0 +1,142 @@
+"""The one promise every anomaly detector keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar, TypeVar, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from intact.errors import NotFittedError
+from intact.scores import Scores
+
+D = TypeVar("D", bound="Detector")
+Images = Float[Tensor, "n c h w"]
+Batches = Iterable[Float[Tensor, "_ c h w"]]  # "_": the last batch may be smaller
+
+# Images are scored in batches of exactly this many, the last one filled up: a convolution may
+# round differently for another batch shape, and a score must not depend on its neighbours.
+SCORE_BATCH = 8
+
+
+@dataclasses.dataclass(eq=False)
+class Detector(ABC):
+    """Learns what normal looks like, then measures how far an image is from it.
+
+    A detector is a dataclass: its fields are the paper's hyper-parameters, and so also its
+    configuration. What `fit` learns goes into tensors whose names end in an underscore and into
+    the networks that `_build` made; these are exactly what is saved. A method implements `_fit`
+    and `_score`, and `_build` when it has networks.
+
+    Images are float32 in [0, 1], (n, c, h, w), with c and h = w = `size` as in `fit`.
+    """
+
+    size: int
+    seed: int
+
+    family: ClassVar[str]  # reconstruction, synthesis, self-supervised or memory
+    source: ClassVar[str]  # short citation, for listings
+
+    @final
+    def fit(self: D, batches: Batches) -> D:
+        """Learn from normal images only; a second call forgets the first.
+
+        Args:
+            batches: Iterated once or many times, depending on the method.
+
+        Raises:
+            TooFewNormalsError: Fewer images than the method needs.
+            ValueError: No images, or images of another size.
+        """
+        first = next(iter(batches), None)
+        if first is None or not len(first):
+            raise ValueError("there are no training images: the batches are empty")
+        if first.shape[-2:] != (self.size, self.size):
+            raise ValueError(
+                f"images are {first.shape[-2]} x {first.shape[-1]}, but size is {self.size}: "
+                "prepare them at the detector's size"
+            )
+        self._forget()
+        self.channels_ = torch.tensor(first.shape[1])
+        self._build_networks()
+        self._fit(batches)
+        return self
+
+    @final
+    @torch.no_grad()
+    def score(self, images: Images) -> Scores:
+        """Score each image on its own: the result never depends on the rest of the batch.
+
+        Raises:
+            NotFittedError: Nothing was learned yet.
+            ValueError: NaN or infinite values, or another number of channels than in `fit`.
+        """
+        if not hasattr(self, "channels_"):
+            raise NotFittedError(f"{type(self).__name__} has learned nothing yet: call fit() or load()")
+        if images.shape[1] != self.channels_:
+            raise ValueError(f"images have {images.shape[1]} channels, fit saw {self.channels_}")
+        if not images.isfinite().all():
+            raise ValueError("images hold NaN or infinite values; fill the padding before scoring")
+        parts = [self._score_filled(images[i : i + SCORE_BATCH]) for i in range(0, len(images), SCORE_BATCH)]
+        maps = [p.pixel for p in parts if p.pixel is not None]
+        return Scores(torch.cat([p.image for p in parts]), torch.cat(maps) if maps else None)
+
+    @final
+    def state(self) -> dict[str, Tensor]:
+        """Everything learned, by name."""
+        tensors = {k: v for k, v in vars(self).items() if k.endswith("_") and isinstance(v, Tensor)}
+        for name, net in self._networks().items():
+            tensors |= {f"{name}.{k}": v for k, v in net.state_dict().items()}
+        return tensors
+
+    @final
+    def load_state(self: D, tensors: dict[str, Tensor]) -> D:
+        """Take over what another detector with the same fields has learned."""
+        self._forget()
+        for name, tensor in tensors.items():
+            if "." not in name:
+                setattr(self, name, tensor)
+        self._build_networks()
+        for name, net in self._networks().items():
+            prefix = f"{name}."
+            net.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            )
+            net.eval()
+        return self
+
+    @final
+    def fields(self) -> dict[str, Any]:
+        """The hyper-parameters, as plain values."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    @abstractmethod
+    def _fit(self, batches: Batches) -> None: ...
+
+    @abstractmethod
+    def _score(self, images: Images) -> Scores: ...
+
+    def _build(self, channels: int) -> None:
+        """Create the networks as attributes; called before `_fit` and before loading."""
+
+    def _build_networks(self) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self._build(int(self.channels_))
+
+    def _networks(self) -> dict[str, nn.Module]:
+        return {k: v for k, v in vars(self).items() if isinstance(v, nn.Module)}
+
+    def _forget(self) -> None:
+        for name in [k for k in vars(self) if k.endswith("_")] + list(self._networks()):
+            delattr(self, name)
+
+    def _score_filled(self, images: Images) -> Scores:
+        n = len(images)
+        filled = torch.cat([images, images[-1:].expand(SCORE_BATCH - n, -1, -1, -1)])
+        scores = self._score(filled)
+        return Scores(scores.image[:n], None if scores.pixel is None else scores.pixel[:n])

@@ -1,0 +1,82 @@
+"""PaDiM: one Gaussian per image position over frozen CNN features.
+
+Defard, Setkov, Loesch, Audigier, "PaDiM: a Patch Distribution Modeling Framework for Anomaly
+Detection and Localization", ICPR Workshops 2021, https://arxiv.org/abs/2011.08785.
+
+Differs from the paper: mean and covariance are accumulated in one pass and in float64, so
+memory does not grow with the number of training images; the ridge is relative to the mean
+variance of the features, so that it means the same for every backbone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from intact.anomaly.base import Batches, Detector, Images
+from intact.errors import TooFewNormalsError
+from intact.filters import gaussian_blur, upsample
+from intact.nets.features import FrozenFeatures, Precision
+from intact.scores import Scores
+
+
+@dataclass(eq=False)
+class PaDiM(Detector):
+    """Mahalanobis distance to the normal patch distribution at the same position.
+
+    Needs aligned images: position (i, j) must show the same anatomy in every image.
+    """
+
+    size: int = 224
+    backbone: str = "resnet18"
+    layers: tuple[str, ...] = ("layer1", "layer2", "layer3")
+    features: int = 100  # feature maps kept at random; the paper uses 100 here, 550 for WRN-50-2
+    ridge: float = 0.1  # epsilon in Eq. 1, times the mean variance of a feature
+    sigma: float = 4.0  # smoothing of the final map, in pixels
+    precision: Precision = "float32"
+    seed: int = 0
+
+    family: ClassVar[str] = "memory"
+    source: ClassVar[str] = "Defard et al., ICPR Workshops 2021"
+
+    def _build(self, channels: int) -> None:
+        self.net = FrozenFeatures(self.backbone, self.layers, self.precision)
+
+    def _fit(self, batches: Batches) -> None:
+        rng = torch.Generator().manual_seed(self.seed)
+        self.kept_ = torch.randperm(sum(self.net.channels), generator=rng)[: self.features]
+        count, total, outer = 0, torch.zeros(()), torch.zeros(())
+        for images in batches:
+            x = self._embed(images).double()
+            count += len(x)
+            total = total + x.sum(dim=0)
+            flat = x.flatten(2).permute(2, 1, 0)  # (positions, features, n)
+            outer = outer + flat @ flat.transpose(1, 2)
+        if count < 2:
+            raise TooFewNormalsError(f"PaDiM needs at least 2 images to estimate a covariance, got {count}")
+        mean = total / count
+        flat = mean.flatten(1).T  # (positions, features)
+        covariance = (outer - count * flat[:, :, None] * flat[:, None, :]) / (count - 1)
+        scale = covariance.diagonal(dim1=1, dim2=2).mean()
+        covariance += self.ridge * scale * torch.eye(len(self.kept_))  # Eq. 1
+        # With covariance = L L', the Mahalanobis distance is the length of inv(L) (x - mean).
+        self.whiten_ = torch.linalg.inv(torch.linalg.cholesky(covariance)).float()
+        self.mean_ = mean.float()
+
+    def _score(self, images: Images) -> Scores:
+        gap = self._embed(images) - self.mean_
+        size = gap.shape[-2:]
+        flat = gap.flatten(2).permute(2, 1, 0)  # (positions, features, n)
+        distance = (self.whiten_ @ flat).norm(dim=1).T.unflatten(1, size)  # Eq. 2
+        pixel = gaussian_blur(upsample(distance, (self.size, self.size)), self.sigma)
+        return Scores(image=pixel.amax(dim=(1, 2)), pixel=pixel)
+
+    def _embed(self, images: Images) -> Tensor:
+        """Stack the feature maps at the finest layer's resolution: (n, features, h', w')."""
+        maps = self.net(images)
+        maps = [F.interpolate(m, size=maps[0].shape[-2:], mode="nearest") for m in maps]
+        return torch.cat(maps, dim=1)[:, self.kept_]

@@ -1,0 +1,268 @@
+"""The command line: convert arguments, call the library, print."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from intact import progress
+from intact.errors import InputError, IntactError, OutputError, UsageError
+
+EXIT_CODES = (
+    "Exit codes: 0 done, nothing flagged; 1 done, something flagged; 2 wrong use; "
+    "3 some inputs could not be read (the rest was done); "
+    "4 stopped before the end (the same command goes on)."
+)
+DONE, FLAGGED, WRONG_USE, UNREADABLE, STOPPED = range(5)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Is a medical image normal? Learn what normal looks like, screen images, read a report.",
+    epilog=EXIT_CODES,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
+
+
+@app.command(epilog=EXIT_CODES)
+def fit(
+    normals: Annotated[list[Path], typer.Argument(help="Files, folders or zips of normal images only.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="Folder for the model.")],
+    method: Annotated[str, typer.Option(help="See `intact methods`.")] = "patchcore",
+    fields: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change a hyper-parameter; may be repeated."),
+    ] = None,
+    calibrate: Annotated[
+        float, typer.Option(min=0.01, max=0.9, help="Share of the images held out for p-values.")
+    ] = 0.25,
+    group_by: Annotated[
+        str, typer.Option(help="Calibrate per group: a DICOM keyword (Manufacturer, ...) or 'folder'.")
+    ] = "",
+    window: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CENTRE,WIDTH", help="A window in HU, one channel each; may be repeated."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides the split and all chance in the method.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Learn what normal looks like, from normal images only.
+
+    Whole patients are held out to calibrate p-values; nothing is ever learned from disease
+    labels. Example: `intact fit normals/ -o model`
+    """
+    from intact.fit import fit as fit_model
+
+    with _progress():
+        result = fit_model(
+            normals,
+            method=method,
+            fields=_fields(fields or []),
+            calibrate=calibrate,
+            group_by=group_by,
+            windows=[_window(text) for text in window or []],
+            seed=seed,
+        )
+        result.model.save(output)
+    card = result.model.card
+    for file in result.rejected:
+        _say(f"left out {file.name}: {file.reason}")
+    if as_json:
+        print(json.dumps(dataclasses.asdict(card) | {"rejected": len(result.rejected)}))
+    else:
+        print(
+            f"{output}: {card.method} learned from {card.normals_fitted} normal images and is calibrated on "
+            f"{card.normals_calibrated} others; p-values down to {1 / (card.normals_calibrated + 1):.2g}"
+        )
+    raise typer.Exit(UNREADABLE if result.rejected else DONE)
+
+
+@app.command(epilog=EXIT_CODES)
+def screen(
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders or zips: DICOM, NIfTI, PNG, TIFF, ...")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder for the results.")],
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="A model from `intact fit`; may be repeated. Without one, files are read and listed."),
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="False-alarm rate: the share of normal images flagged.")] = 0.05,
+    labels: Annotated[
+        str, typer.Option(help="'folder': truth from folder names (good = normal), masks in ground_truth/.")
+    ] = "",
+    identify: Annotated[bool, typer.Option("--identify", help="Put patient IDs into findings and report.")] = False,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes; one per core by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Screen images; write findings, heat maps and a report.
+
+    A run that was stopped goes on with the same command.
+    Example: `intact screen archive/ --model model -o out`
+    """
+    from intact.screen import screen as screen_images
+
+    if labels not in ("", "folder"):
+        raise UsageError(f"--labels {labels}: the truth can only be taken from folder names, with --labels folder")
+    with _progress():
+        outcome = screen_images(
+            paths,
+            output,
+            models=model or [],
+            alpha=alpha,
+            labels="folder" if labels else None,
+            identify=identify,
+            workers=workers,
+        )
+    if as_json:
+        print(json.dumps(outcome.run))
+    else:
+        _print_outcome(outcome.run, output)
+    raise typer.Exit(UNREADABLE if outcome.errors else FLAGGED if outcome.flagged else DONE)
+
+
+@app.command()
+def methods(as_json: AsJson = False) -> None:
+    """List the detectors, their papers and their hyper-parameters."""
+    from intact.anomaly import METHODS
+
+    listed = {
+        name: {
+            "family": kind.family,
+            "source": kind.source,
+            "fields": {f.name: f.default for f in dataclasses.fields(kind)},
+        }
+        for name, kind in METHODS.items()
+    }
+    if as_json:
+        print(json.dumps(listed))
+        return
+    table = Table("method", "family", "paper", "fields (change with --set)", show_lines=True)
+    for name, entry in listed.items():
+        shown = ", ".join(f"{k}={v}" for k, v in entry["fields"].items())
+        table.add_row(name, entry["family"], entry["source"], shown)
+    Console().print(table)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for everything.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Another seed, other patients.")] = 0,
+) -> None:
+    """Make a phantom archive, fit, screen and report: the whole tour without any data."""
+    from intact.demo import run_demo
+
+    with _progress():
+        outcome = run_demo(output, seed)
+    _print_outcome(outcome.run, outcome.out)
+
+
+def main() -> None:
+    """Run the command line with errors as one plain message and the exit codes of `EXIT_CODES`."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _say("stopped; the same command goes on where this one stopped")
+        sys.exit(STOPPED)
+    except OutputError as error:
+        _say(f"error: {error}")
+        sys.exit(STOPPED)
+    except InputError as error:
+        _say(f"error: {error}")
+        sys.exit(UNREADABLE)
+    except IntactError as error:
+        _say(f"error: {error}")
+        sys.exit(WRONG_USE)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        error.show()  # typer's own usage errors know how to show themselves
+        sys.exit(WRONG_USE)
+
+
+def _fields(pairs: list[str]) -> dict[str, Any]:
+    """`width=32` and `layers=["layer2"]`: values are JSON, anything else is text."""
+    fields: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--set {pair}: write it as FIELD=VALUE")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        fields[name] = tuple(value) if isinstance(value, list) else value
+    return fields
+
+
+def _window(text: str) -> tuple[float, float]:
+    try:
+        centre, width = map(float, text.split(","))
+    except ValueError:
+        raise UsageError(f"--window {text}: write it as CENTRE,WIDTH in HU, such as 40,400") from None
+    return centre, width
+
+
+@contextmanager
+def _progress() -> Iterator[None]:
+    """Progress bars on stderr, one per kind of work."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def display(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        with progress.showing(display):
+            yield
+
+
+def _print_outcome(run: dict[str, Any], out: Path) -> None:
+    counts = run["counts"]
+    print(
+        f"{counts['images']} images, {counts['flagged']} flagged at a false-alarm rate of {run['alpha']:g}, "
+        f"{counts['errors']} could not be read, {run['seconds']:.1f} s"
+    )
+    if run["labels"]:
+        _print_labels(run["labels"])
+    print(f"report: {out / 'report.html'}")
+
+
+def _print_labels(labels: dict[str, Any]) -> None:
+    table = Table("detector", "kind", "n", "AUROC", "average precision", "flagged")
+    for row in labels["per_kind"]:
+        spans = [_span(row[key]) for key in ("auroc", "average_precision", "flagged_rate")]
+        table.add_row(row["detector"], row["kind"], str(row["n"]), *spans)
+    for row in labels["false_alarm_rate"]:
+        span = _span([row["rate"], row["lo"], row["hi"]])
+        table.add_row(row["detector"], "good (false alarms)", str(row["n"]), "", "", span)
+    Console().print(table)
+    for row in labels["pixel"]:
+        print(
+            f"{row['detector']} pixels: AUPRO {_span(row['aupro'])}, average precision {_span(row['pixel_ap'])}, "
+            f"Dice at 5 % false positives {_span(row['dice_at_5_fpr'])}"
+        )
+
+
+def _span(triple: list[float]) -> str:
+    value, low, high = triple
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _say(text: str) -> None:
+    print(f"intact: {text}", file=sys.stderr)

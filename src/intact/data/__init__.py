@@ -1,0 +1,1 @@
+"""From images to tensors, and images made from nothing (phantoms)."""

@@ -1,0 +1,64 @@
+"""Prepared planes on disk, read in batches as often as a method likes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from types import TracebackType
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy import ndarray
+from torch import Tensor
+
+
+class PlaneCache:
+    """Float32 planes (c, size, size) in a temporary file: training memory stays flat.
+
+    Use as a context manager; the file is gone afterwards.
+    """
+
+    def __init__(self, channels: int, size: int) -> None:
+        self.shape = (channels, size, size)
+        self._file = tempfile.TemporaryFile(prefix="intact-planes-")  # noqa: SIM115 - closed by close()
+        self._count = 0
+
+    def __enter__(self) -> PlaneCache:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self._file.close()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, plane: Float[Tensor, "c size size"]) -> None:
+        """Add one plane at the end."""
+        self._file.write(np.ascontiguousarray(plane.numpy(), np.float32).tobytes())
+        self._count += 1
+
+    def planes(self) -> Float[ndarray, "n c size size"]:
+        """All planes, mapped from the file rather than loaded; changes stay out of the file."""
+        self._file.flush()
+        return np.memmap(self._file, np.float32, "c", shape=(self._count, *self.shape))
+
+    def batches(self, members: Int[ndarray, "m"], batch_size: int, seed: int) -> Batches:
+        """The planes `members` in shuffled batches, shuffled anew each time they are iterated."""
+        return Batches(self.planes(), members, batch_size, seed)
+
+
+class Batches:
+    """Re-iterable, shuffled batches of planes."""
+
+    def __init__(self, planes: Float[ndarray, "n c h w"], members: Int[ndarray, "m"],
+                 batch_size: int, seed: int) -> None:  # fmt: skip
+        self._planes, self._members, self._batch_size = planes, members, batch_size
+        self._rng = np.random.default_rng(seed)
+
+    def __iter__(self) -> Iterator[Float[Tensor, "_ c h w"]]:
+        order = self._rng.permutation(self._members)
+        for start in range(0, len(order), self._batch_size):
+            chosen = np.sort(order[start : start + self._batch_size])
+            yield torch.from_numpy(self._planes[chosen])

@@ -1,0 +1,183 @@
+"""`Preparation`: from one plane of an image to the tensor a detector sees, and the way back.
+
+What is done is plain data, stored with the model, so that screening repeats it exactly. Pixels
+stay at full depth until they are float32: nothing is ever cut to 8 bits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from numpy import ndarray
+from numpy.typing import NDArray
+from torch import Tensor
+
+from intact.filters import upsample
+from intact.image import Image, Window, apply_window
+
+# Lung, soft tissue and bone: (centre, width) in HU, the three channels of a prepared CT.
+CT_WINDOWS = ((-600.0, 1500.0), (40.0, 400.0), (500.0, 1800.0))
+# ITU-R BT.601 luma.
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a plane went: the source's (rows, columns), and its box in the prepared square."""
+
+    source: tuple[int, int]
+    top: int
+    left: int
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a plane becomes a float32 tensor in [0, 1].
+
+    Args:
+        size: Side of the square tensor in pixels. The plane keeps its physical proportions
+            (pixel spacing counts); the rest is filled with 0.
+        intensity: "windows" shows physical values (HU) through each window, one channel each;
+            "percentile" stretches each image between two percentiles of its measured pixels
+            (MR, whose units are arbitrary); "full" maps the storable range to [0, 1].
+        windows: (centre, width) in physical units, for "windows".
+        percentiles: Low and high, for "percentile".
+        colour: Three channels from RGB; otherwise colour images are turned grey.
+    """
+
+    size: int
+    intensity: Literal["windows", "percentile", "full"] = "percentile"
+    windows: tuple[tuple[float, float], ...] = ()
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    colour: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Channels of the prepared tensor."""
+        if self.intensity == "windows":
+            return len(self.windows)
+        return 3 if self.colour else 1
+
+    def limits(self, image: Image) -> tuple[float, float]:
+        """Physical values that become 0 and 1; of the whole image, so that planes compare.
+
+        Only meaningful for "percentile" and "full".
+        """
+        if self.intensity == "full":
+            return _storable_range(image)
+        step = max(1, image.planes // 16)
+        planes = [image.plane(i) for i in range(0, image.planes, step)]
+        measured = np.concatenate([_grey(p)[~p.padding_mask()] for p in planes])
+        measured = measured[np.isfinite(measured)]
+        if not measured.size:
+            return 0.0, 1.0
+        low, high = np.percentile(measured, self.percentiles)
+        if high <= low:  # more than 99 % of the pixels are equal
+            low, high = measured.min(), measured.max()
+        return float(low), float(high)
+
+    def prepare(
+        self, plane: Image, limits: tuple[float, float]
+    ) -> tuple[Float[Tensor, "c size size"], Placement]:
+        """Turn a 2-D image into the detector's tensor.
+
+        Args:
+            plane: A 2-D image.
+            limits: From `limits` of the image it belongs to.
+        """
+        values = self._intensities(plane, limits)
+        values[..., plane.padding_mask()] = 0.0
+        rows, columns = values.shape[-2:]
+        placement = self._place((rows, columns), plane.spacing)
+        x = torch.from_numpy(values)[None]
+        x = F.interpolate(
+            x, size=(placement.rows, placement.columns), mode="bilinear", antialias=True, align_corners=False
+        )[0]
+        square = x.new_zeros(len(values), self.size, self.size)
+        square[:, placement.top : placement.top + placement.rows,
+               placement.left : placement.left + placement.columns] = x  # fmt: skip
+        return square, placement
+
+    def restore(self, score_map: Float[Tensor, "size size"], at: Placement) -> Float[Tensor, "h w"]:
+        """Bring a score map back to the grid of the plane it was made from."""
+        inner = score_map[at.top : at.top + at.rows, at.left : at.left + at.columns]
+        return upsample(inner[None], at.source)[0]
+
+    def _intensities(self, plane: Image, limits: tuple[float, float]) -> NDArray[np.float32]:
+        """(c, rows, columns) in [0, 1], bright where the body is dense."""
+        if self.intensity == "windows":
+            values = np.nan_to_num(_grey(plane))
+            return np.stack([apply_window(values, Window(c, w)) for c, w in self.windows])
+        low, high = limits
+        if self.colour:
+            rgb = plane.physical()
+            values = np.moveaxis(rgb, -1, 0) if rgb.ndim == 3 else np.repeat(rgb[None], 3, axis=0)
+        else:
+            values = _grey(plane)[None]
+        values = np.nan_to_num((values - np.float32(low)) / np.float32(max(high - low, 1e-12)))
+        values = np.clip(values, 0.0, 1.0)
+        return 1.0 - values if plane.photometric == "MONOCHROME1" else values
+
+    def _place(self, source: tuple[int, int], spacing: tuple[float, ...] | None) -> Placement:
+        tall, wide = spacing[-2:] if spacing else (1.0, 1.0)
+        height, width = source[0] * tall, source[1] * wide
+        scale = self.size / max(height, width)
+        rows = max(1, min(self.size, round(height * scale)))
+        columns = max(1, min(self.size, round(width * scale)))
+        return Placement(source, (self.size - rows) // 2, (self.size - columns) // 2, rows, columns)
+
+
+def choose_preparation(
+    images: Sequence[Image], size: int, windows: Sequence[tuple[float, float]] = ()
+) -> Preparation:
+    """The preparation that suits most of these images.
+
+    CT in HU gets windows (lung, soft tissue, bone unless told otherwise); everything else,
+    whose values have no absolute meaning, is stretched between its percentiles.
+    """
+    if windows:
+        return Preparation(size, "windows", tuple((float(c), float(w)) for c, w in windows))
+    in_hu = _mostly(image.modality == "CT" and image.scale.unit in ("HU", "") for image in images)
+    if in_hu:
+        return Preparation(size, "windows", CT_WINDOWS)
+    colour = _mostly(map(is_colour, images))
+    return Preparation(size, "full" if colour else "percentile", colour=colour)
+
+
+def is_colour(image: Image) -> bool:
+    """Whether a viewer shows the image in colour."""
+    return image.colour or image.palette is not None
+
+
+def thumbnail(prepared: Float[Tensor, "c h w"], side: int = 32) -> Float[ndarray, "side side"]:
+    """A small grey copy for finding look-alikes."""
+    small = F.interpolate(prepared.mean(dim=0)[None, None], size=(side, side), mode="area")
+    return small[0, 0].numpy()  # type: ignore[no-any-return]
+
+
+def _grey(plane: Image) -> NDArray[np.float32]:
+    values = plane.physical()
+    return values @ LUMA if values.ndim == 3 else values
+
+
+def _storable_range(image: Image) -> tuple[float, float]:
+    if image.palette is not None:
+        return 0.0, 255.0 if image.palette.dtype == np.uint8 else 65535.0
+    if image.pixels.dtype.kind == "f":
+        return 0.0, 1.0
+    if image.pixels.dtype.kind == "i":
+        return -(2.0 ** (image.bits - 1)), 2.0 ** (image.bits - 1) - 1
+    return 0.0, 2.0**image.bits - 1
+
+
+def _mostly(flags: Iterable[bool]) -> bool:
+    return Counter(flags).most_common(1)[0][0]

@@ -1,0 +1,189 @@
+"""Worker processes on this machine that may die without taking the run with them.
+
+Native decoders crash on bad files, and `concurrent.futures` then loses all pending work. Here
+each worker owns one batch at a time: when it dies or hangs, its batch is tried again item by item
+in fresh workers, and only the item that kills its worker alone is given up.
+"""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Step = Callable[[Sequence[Item]], list[Result]]
+
+
+@dataclass
+class Job(Generic[Item, Result]):
+    """One batch on its way: the items still to do, in order, and the results so far."""
+
+    number: int
+    pending: deque[list[Item]]
+    results: list[Result] = field(default_factory=list)
+
+
+class Worker(Generic[Item, Result]):
+    """A process that runs `step` on what comes through its pipe."""
+
+    def __init__(self, step: Step[Item, Result]) -> None:
+        context = mp.get_context("spawn")  # forking a process that runs OpenMP threads can hang
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(step, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.job: Job[Item, Result] | None = None
+        self.deadline = 0.0
+
+    def give(self, job: Job[Item, Result], timeout: float) -> None:
+        """Send the next items of `job`."""
+        self.job = job
+        self.deadline = time.monotonic() + timeout * len(job.pending[0])
+        with suppress(BrokenPipeError):  # it died idle: the sentinel tells
+            self.pipe.send(job.pending[0])
+
+    def stop(self) -> None:
+        """End the process now."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def run(
+    step: Step[Item, Result],
+    batches: Iterable[Sequence[Item]],
+    lost: Callable[[Item, str], Result],
+    *,
+    workers: int,
+    timeout: float,
+) -> Iterator[list[Result]]:
+    """Apply `step` to each batch in worker processes; yield results in the batches' order.
+
+    Args:
+        step: Picklable; given items, returns one result each. Called in the workers.
+        batches: Read only as far ahead as there are workers to feed.
+        lost: Makes the result of an item whose worker died or overran, given the reason.
+        workers: Processes; 0 runs `step` here, without protection.
+        timeout: Seconds that one item may take.
+
+    Raises:
+        Exception: Whatever `step` raises is a fault of the program, not of an item.
+    """
+    if workers == 0:
+        for batch in batches:
+            yield step(list(batch))
+        return
+    source = enumerate(batches)
+    crew = [Worker(step) for _ in range(workers)]
+    done: dict[int, list[Result]] = {}
+    following = 0
+    try:
+        exhausted = False
+        while True:
+            for worker in crew:
+                # The window bounds how far results may run ahead of the slowest batch.
+                while worker.job is None and not exhausted and len(done) < 4 * workers:
+                    number, batch = next(source, (-1, None))
+                    if batch is None:
+                        exhausted = True
+                    elif batch:
+                        worker.give(Job(number, deque([list(batch)])), timeout)
+                    else:
+                        done[number] = []
+            while following in done:
+                yield done.pop(following)
+                following += 1
+            if exhausted and all(worker.job is None for worker in crew):
+                return
+            for i, worker in enumerate(crew):
+                if worker.job is not None and (outcome := _outcome(worker)) is not None:
+                    crew[i] = _settle(worker, outcome, step, lost, timeout, done)
+            _sleep_until_news(crew)
+    finally:
+        for worker in crew:
+            worker.stop()
+
+
+def _serve(step: Step[Item, Result], pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's business
+    parent = os.getppid()
+    while True:
+        while not pipe.poll(5.0):
+            if os.getppid() != parent:  # the supervisor was killed: do not linger
+                return
+        try:
+            items = pipe.recv()
+        except EOFError:
+            return
+        try:
+            outcome: object = step(items)
+        except Exception as error:
+            outcome = error
+        try:
+            pipe.send(outcome)
+        except BrokenPipeError:
+            return
+
+
+def _outcome(worker: Worker[Item, Result]) -> list[Result] | Exception | str | None:
+    """Results, the error of `step`, the reason why the worker is lost, or None while it works."""
+    try:
+        if worker.pipe.poll():
+            return worker.pipe.recv()  # type: ignore[no-any-return]
+    except (EOFError, OSError):
+        worker.process.join(5.0)
+    if not worker.process.is_alive():
+        code = worker.process.exitcode or 0
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"the process reading it died ({how}): the file crashes a decoder or needs too much memory"
+    if time.monotonic() > worker.deadline:
+        return "it took longer than the time limit and was given up"
+    return None
+
+
+def _settle(
+    worker: Worker[Item, Result],
+    outcome: list[Result] | Exception | str,
+    step: Step[Item, Result],
+    lost: Callable[[Item, str], Result],
+    timeout: float,
+    done: dict[int, list[Result]],
+) -> Worker[Item, Result]:
+    """Book an outcome and return the worker, or its successor, free or with what is left to do."""
+    job = worker.job
+    assert job is not None
+    if isinstance(outcome, Exception):
+        raise outcome
+    items = job.pending.popleft()
+    if isinstance(outcome, str):
+        worker.stop()
+        worker = Worker(step)
+        if len(items) == 1:
+            job.results.append(lost(items[0], outcome))
+        else:
+            job.pending.extendleft([item] for item in reversed(items))
+    else:
+        job.results.extend(outcome)
+    if job.pending:
+        worker.give(job, timeout)
+    else:
+        done[job.number] = job.results
+        worker.job = None
+    return worker
+
+
+def _sleep_until_news(crew: list[Worker[Item, Result]]) -> None:
+    busy = [w for w in crew if w.job is not None]
+    if busy:
+        nearest = min(w.deadline for w in busy) - time.monotonic()
+        handles = [h for w in busy for h in (w.pipe, w.process.sentinel)]
+        wait(handles, timeout=max(0.0, min(nearest + 0.01, 60.0)))

@@ -1,0 +1,40 @@
+"""Image filters shared by methods: pure functions on tensors (n, h, w) or (n, c, h, w)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+def gaussian_blur(maps: Float[Tensor, "n h w"], sigma: float) -> Float[Tensor, "n h w"]:
+    """Smooth with a Gaussian of `sigma` pixels, cut at 4 sigma, border reflected."""
+    if sigma <= 0:
+        return maps
+    radius = min(math.ceil(4 * sigma), maps.shape[-1] - 1, maps.shape[-2] - 1)
+    taps = torch.arange(-radius, radius + 1, dtype=maps.dtype, device=maps.device)
+    kernel = torch.exp(-taps.square() / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    x = F.pad(maps[:, None], [radius] * 4, mode="reflect")
+    x = F.conv2d(x, kernel.view(1, 1, -1, 1))
+    return F.conv2d(x, kernel.view(1, 1, 1, -1))[:, 0]
+
+
+def median_blur(maps: Float[Tensor, "n h w"], size: int) -> Float[Tensor, "n h w"]:
+    """Median over a size x size neighbourhood, border reflected."""
+    half = size // 2
+    x = F.pad(maps[:, None], [half] * 4, mode="reflect")[:, 0]
+    return x.unfold(1, size, 1).unfold(2, size, 1).flatten(-2).median(dim=-1).values
+
+
+def upsample(maps: Float[Tensor, "n h w"], size: tuple[int, int]) -> Float[Tensor, "n h2 w2"]:
+    """Bilinear resize, sample centres aligned as for areas (not corners)."""
+    return F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def local_mean(features: Float[Tensor, "n c h w"], size: int = 3) -> Float[Tensor, "n c h w"]:
+    """Mean over a size x size neighbourhood, zeros outside (PatchCore's local aggregation)."""
+    return F.avg_pool2d(features, size, stride=1, padding=size // 2)

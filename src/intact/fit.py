@@ -1,0 +1,213 @@
+"""Fit: from a folder of normal images to a model that can screen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from numpy import ndarray
+from numpy.typing import NDArray
+
+from intact import progress
+from intact.anomaly import METHODS, Detector
+from intact.anomaly.base import SCORE_BATCH
+from intact.data.cache import PlaneCache
+from intact.data.splits import hold_out, look_alikes
+from intact.data.transforms import Preparation, choose_preparation, thumbnail
+from intact.errors import InputError, TooFewNormalsError, UsageError
+from intact.image import Image
+from intact.io import Rejected, Unit, index, read_unit
+from intact.model import Card, Model, batched, group_of
+from intact.scores import Calibration, pixel_quantiles
+
+BATCH = 32  # planes per training batch
+SAMPLE = 24  # images looked at to choose the preparation
+
+
+@dataclass(frozen=True)
+class Normal:
+    """One normal image that was read: what is remembered of it, its planes being in the cache."""
+
+    name: str
+    patient: str  # or "" when unknown
+    group: str
+    modality: str
+    bits: int
+    planes: slice  # of the cache
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What fitting gave: the model, and the files it could not use."""
+
+    model: Model
+    rejected: list[Rejected]
+
+
+def fit(
+    normals: Sequence[str | Path],
+    *,
+    method: str = "patchcore",
+    fields: dict[str, Any] | None = None,
+    calibrate: float = 0.25,
+    group_by: str = "",
+    windows: Sequence[tuple[float, float]] = (),
+    seed: int = 0,
+) -> Fit:
+    """Learn what normal images look like.
+
+    A share of the normals is held out, whole patients at a time, and never learned from: their
+    scores are what p-values are measured against.
+
+    Args:
+        normals: Files, folders or zip archives of normal images only.
+        method: Key in `intact.anomaly.METHODS`.
+        fields: Hyper-parameters that differ from the method's defaults.
+        calibrate: Share of the images to hold out.
+        group_by: A DICOM keyword ("Manufacturer", "ViewPosition", ...) or "folder": images are
+            then compared with held-out normals of the same group.
+        windows: (centre, width) in HU or other physical units, one channel each; by default CT
+            gets lung, soft tissue and bone, and other modalities are stretched by percentiles.
+        seed: Decides the split and everything random in the method.
+
+    Raises:
+        UsageError: Unknown method or field.
+        InputError: There is no image that can be read.
+        TooFewNormalsError: Fewer images than the method or the split needs.
+    """
+    detector = make_detector(method, {"seed": seed, **(fields or {})})
+    found = index([Path(path) for path in normals])
+    rejected = [entry for entry in found if isinstance(entry, Rejected)]
+    units = [entry for entry in found if isinstance(entry, Unit)]
+    preparation = choose_preparation(_sample(units, seed, normals, rejected), detector.size, windows)
+    with PlaneCache(preparation.channels, preparation.size) as cache:
+        images = list(_read_all(units, preparation, cache, rejected, group_by))
+        held = _held_out(images, cache, calibrate, seed)
+        learned = [image for image, out in zip(images, held, strict=True) if not out]
+        members = np.concatenate([np.arange(i.planes.start, i.planes.stop) for i in learned])
+        detector.fit(cache.batches(members, BATCH, seed))
+        kept_out = [image for image, out in zip(images, held, strict=True) if out]
+        calibration = _calibrate(detector, kept_out, cache, grouped=bool(group_by))
+    card = Card(
+        name="",
+        method=method,
+        fitted=datetime.now(UTC).isoformat(timespec="seconds"),
+        normals_fitted=len(learned),
+        normals_calibrated=len(kept_out),
+        planes_fitted=len(members),
+        modality=_most([image.modality for image in images]),
+        bits=_most([image.bits for image in images]),
+        volumes=_most([image.planes.stop - image.planes.start > 1 for image in images]),
+        group_by=group_by,
+    )
+    return Fit(Model(detector, preparation, calibration, card), rejected)
+
+
+def make_detector(method: str, fields: dict[str, Any]) -> Detector:
+    """A detector by its name in `METHODS`.
+
+    Raises:
+        UsageError: Unknown method or field.
+    """
+    if method not in METHODS:
+        raise UsageError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
+    kind = METHODS[method]
+    known = kind.__dataclass_fields__
+    if unknown := sorted(set(fields) - set(known)):
+        raise UsageError(f"{method} has no field {unknown[0]!r}; it has {', '.join(known)}")
+    return kind(**fields)
+
+
+def _sample(
+    units: list[Unit], seed: int, paths: Sequence[str | Path], rejected: list[Rejected]
+) -> list[Image]:
+    """A few images drawn at random, enough to see what kind of images these are."""
+    images = []
+    for i in np.random.default_rng(seed).permutation(len(units)):
+        try:
+            images.append(read_unit(units[i]))
+        except InputError:
+            continue  # reported when all images are read
+        if len(images) == SAMPLE:
+            break
+    if not images:
+        named = ", ".join(map(str, paths))
+        first = f"; the first of {len(rejected)} unusable files: {rejected[0].name}: {rejected[0].reason}"
+        raise InputError(named, f"holds no image that can be read{first if rejected else ''}")
+    return images
+
+
+def _read_all(
+    units: list[Unit], preparation: Preparation, cache: PlaneCache, rejected: list[Rejected], group_by: str
+) -> Iterator[Normal]:
+    """Read every image once and keep its prepared planes in the cache."""
+    for unit in progress.track(units, "reading", len(units)):
+        try:
+            image = read_unit(unit)
+        except InputError as error:
+            rejected.append(Rejected(error.name, error.reason, unit.folder))
+            continue
+        first = len(cache)
+        limits = preparation.limits(image)
+        for i in range(image.planes):
+            cache.append(preparation.prepare(image.plane(i), limits)[0])
+        yield Normal(
+            unit.name,
+            image.identity.patient or image.identity.study,
+            group_of(image, unit.folder, group_by),
+            image.modality,
+            image.bits,
+            slice(first, len(cache)),
+        )
+
+
+def _held_out(
+    images: list[Normal], cache: PlaneCache, share: float, seed: int
+) -> Bool[ndarray, "n"]:
+    """True for the images to calibrate on: whole patients; look-alikes where those are unknown."""
+    planes = cache.planes()
+    middles = [(i.planes.start + i.planes.stop) // 2 for i in images]
+    alike = look_alikes(np.stack([thumbnail(torch.from_numpy(planes[m])) for m in middles]))
+    patients = [image.patient or group for image, group in zip(images, alike, strict=True)]
+    try:
+        return hold_out(patients, share, seed)
+    except ValueError as error:
+        raise TooFewNormalsError(
+            f"{len(images)} normal images cannot be split into a part to learn from and a part to "
+            f"calibrate on: {error}"
+        ) from error
+
+
+def _calibrate(
+    detector: Detector, images: list[Normal], cache: PlaneCache, *, grouped: bool
+) -> Calibration:
+    """Scores of held-out normals; a volume's is its highest plane's, as in screening."""
+    planes = cache.planes()
+    members = np.concatenate([np.arange(i.planes.start, i.planes.stop) for i in images])
+    plane_scores: list[float] = []
+    plane_peaks: list[float] = []
+    maps: list[NDArray[np.float32]] = []
+    for batch in batched(progress.track(members, "calibrating", len(members)), SCORE_BATCH):
+        scores = detector.score(torch.from_numpy(planes[batch]))
+        plane_scores += scores.image.tolist()
+        if scores.pixel is not None:
+            plane_peaks += scores.pixel.amax(dim=(1, 2)).tolist()
+            maps += [m[::4, ::4].numpy() for m in scores.pixel]
+    first_planes = np.cumsum([0] + [i.planes.stop - i.planes.start for i in images[:-1]])
+    return Calibration(
+        np.maximum.reduceat(np.array(plane_scores), first_planes),
+        np.maximum.reduceat(np.array(plane_peaks), first_planes) if plane_peaks else np.empty(0),
+        pixel_quantiles(maps),
+        tuple(image.group for image in images) if grouped else (),
+    )
+
+
+def _most(values: Sequence[Any]) -> Any:
+    return Counter(values).most_common(1)[0][0]

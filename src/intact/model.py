@@ -1,0 +1,258 @@
+"""`Model`: a fitted detector with everything needed to screen an image and to decide.
+
+Detector, preparation, calibration on held-out normals, and the card that says what it was
+fitted on, kept together in one folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor
+
+from intact._version import __version__
+from intact.anomaly import METHODS, Detector
+from intact.anomaly.base import SCORE_BATCH
+from intact.data.transforms import Placement, Preparation, is_colour
+from intact.errors import ModelError
+from intact.image import Image
+from intact.scores import Calibration
+from intact.store import load_folder, save_folder
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a model says of one image.
+
+    Args:
+        score: The image's score; of a volume, its highest plane's.
+        peak: Highest pixel score, None when the method does not localise.
+        pixel: Prepared pixel scores, one [size,size] tensor per plane; empty when not localised.
+        placements: Where each plane went when it was prepared.
+    """
+
+    score: float
+    peak: float | None
+    pixel: list[Tensor]
+    placements: list[Placement]
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model was fitted on, and when.
+
+    Args:
+        name: Of the model's folder; empty until it is saved.
+        method: Key in `METHODS`.
+        fitted: ISO 8601 time.
+        normals_fitted: Normal images learned from.
+        normals_calibrated: Held-out normal images that p-values are taken from.
+        planes_fitted: 2-D planes learned from.
+        modality: Of most images, or empty.
+        bits: Of most images.
+        volumes: Whether most images were volumes.
+        group_by: DICOM keyword, or "folder", that names an image's calibration group; or empty.
+        intact: Version of this package.
+    """
+
+    name: str
+    method: str
+    fitted: str
+    normals_fitted: int
+    normals_calibrated: int
+    planes_fitted: int
+    modality: str
+    bits: int
+    volumes: bool
+    group_by: str = ""
+    intact: str = __version__
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A fitted detector, ready to screen."""
+
+    detector: Detector
+    preparation: Preparation
+    calibration: Calibration
+    card: Card
+    digest: str = ""  # SHA-256 of the saved weights; empty until it is saved
+
+    def read(self, images: Sequence[Image]) -> Iterator[Reading]:
+        """Score images, one reading each, in order.
+
+        Planes of neighbouring images share a batch; that changes speed, never a score.
+        """
+        planes = ((i, *prepared) for i, image in enumerate(images) for prepared in self._prepare(image))
+        pending: list[tuple[int, float, Tensor | None, Placement]] = []
+        following = 0
+        for batch in batched(planes, SCORE_BATCH):
+            owners, tensors, placements = zip(*batch, strict=True)
+            scores = self.detector.score(torch.stack(tensors))
+            maps: Iterable[Tensor | None] = [None] * len(batch) if scores.pixel is None else scores.pixel
+            pending += zip(owners, scores.image.tolist(), maps, placements, strict=True)
+            while pending[-1][0] > following:  # all planes of that image have been scored
+                yield _reading([row for row in pending if row[0] == following])
+                pending = [row for row in pending if row[0] > following]
+                following += 1
+        if pending:
+            yield _reading(pending)
+
+    def map(self, reading: Reading, image: Image) -> Float[ndarray, "..."]:
+        """The pixel scores in the image's own grid: float32, of shape `image.shape`."""
+        planes = [
+            self.preparation.restore(pixel, placement).numpy()
+            for pixel, placement in zip(reading.pixel, reading.placements, strict=True)
+        ]
+        return np.stack(planes).reshape(image.shape)
+
+    def p_value(self, reading: Reading, image: Image, group: str = "") -> float:
+        """Conformal p-value of an image.
+
+        A volume that meets a model calibrated on 2-D images is as suspicious as its worst plane,
+        corrected for having as many planes (Bonferroni).
+        """
+        p = float(self.calibration.p_value(reading.score, group))
+        return p if self.card.volumes else min(1.0, p * image.planes)
+
+    def describe(self) -> dict[str, Any]:
+        """What a run record says of this model: plain data."""
+        card = self.card
+        quiet, loud = (
+            (self.calibration.pixel_quantile(0.95), float(self.calibration.peak.max()))
+            if len(self.calibration.peak) else (0.0, 1.0)
+        )
+        return {
+            "name": card.name,
+            "method": card.method,
+            "family": self.detector.family,
+            "source": self.detector.source,
+            "modality": card.modality,
+            "fitted": card.fitted,
+            "normals_fitted": card.normals_fitted,
+            "normals_calibrated": card.normals_calibrated,
+            "smallest_p": 1.0 / (len(self.calibration) + 1),
+            "map_scale": [quiet, loud],
+            "group_by": card.group_by,
+            "fields": self.detector.fields(),
+            "preparation": dataclasses.asdict(self.preparation),
+            "digest": self.digest,
+        }
+
+    def misfit(self, image: Image) -> list[str]:
+        """Reasons to doubt that this image is of the kind the model was fitted on."""
+        card, doubts = self.card, []
+        if card.modality and image.modality and image.modality != card.modality:
+            doubts.append(f"the model was fitted on {card.modality}, this image is {image.modality}")
+        if image.bits != card.bits:
+            doubts.append(f"the model was fitted on {card.bits}-bit images, this one has {image.bits} bits")
+        if card.volumes and image.planes == 1:
+            doubts.append("the model was calibrated on volumes, this is a single plane: its p-value is too large")
+        if not card.volumes and image.planes > 1:
+            doubts.append(
+                "the model was calibrated on single planes, this is a volume: its p-value is that of the "
+                f"worst plane times {image.planes}"
+            )
+        if is_colour(image) and not self.preparation.colour:
+            doubts.append("the model was fitted on grey images, this one is in colour and was turned grey")
+        return doubts
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model folder.
+
+        Raises:
+            UsageError: `folder` exists and is not a model.
+            OutputError: It cannot be written.
+        """
+        folder = Path(folder)
+        calibration = {
+            f"calibration.{name}": torch.from_numpy(np.ascontiguousarray(getattr(self.calibration, name)))
+            for name in ("image", "peak", "pixel")
+        }
+        manifest = {
+            "intact": __version__,
+            "card": dataclasses.asdict(dataclasses.replace(self.card, name=folder.name)),
+            "fields": self.detector.fields(),
+            "preparation": dataclasses.asdict(self.preparation),
+            "groups": list(self.calibration.groups),
+        }
+        save_folder(folder, self.detector.state() | calibration, manifest)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Model:
+        """Read a model folder back.
+
+        Raises:
+            ModelError: It is missing, damaged, of another format, or of an unknown method.
+        """
+        tensors, manifest = load_folder(Path(folder))
+        numbers = {k.removeprefix("calibration."): tensors.pop(k).numpy()
+                   for k in list(tensors) if k.startswith("calibration.")}  # fmt: skip
+        method = manifest["card"]["method"]
+        if method not in METHODS:
+            raise ModelError(f"{folder} holds method {method!r}, which this version does not have")
+        try:
+            detector = METHODS[method](**_tuples(manifest["fields"])).load_state(tensors)
+        except (TypeError, RuntimeError) as error:
+            raise ModelError(
+                f"{folder} was written by Intact {manifest['intact']} and does not fit this version's "
+                f"{method} ({error}): use that version or fit the model again"
+            ) from error
+        return cls(
+            detector,
+            Preparation(**_tuples(manifest["preparation"])),
+            Calibration(**numbers, groups=tuple(manifest["groups"])),
+            Card(**{**manifest["card"], "name": Path(folder).resolve().name}),
+            manifest["sha256"],
+        )
+
+    def _prepare(self, image: Image) -> Iterator[tuple[Tensor, Placement]]:
+        limits = self.preparation.limits(image)
+        return (self.preparation.prepare(image.plane(i), limits) for i in range(image.planes))
+
+
+def group_of(image: Image, folder: str, group_by: str) -> str:
+    """The calibration group an image belongs to.
+
+    Args:
+        image: Its DICOM header is asked.
+        folder: Name of the folder it was found in.
+        group_by: A DICOM keyword such as "Manufacturer" or "ViewPosition", "folder", or "".
+    """
+    if group_by == "folder":
+        return folder
+    return str(getattr(image.header, group_by, "") or "") if group_by else ""
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items, the last one shorter."""
+    source = iter(items)
+    while batch := list(itertools.islice(source, size)):
+        yield batch
+
+
+def _reading(rows: list[tuple[int, float, Tensor | None, Placement]]) -> Reading:
+    _, scores, maps, placements = zip(*rows, strict=True)
+    pixel = [m for m in maps if m is not None]
+    peak = max(float(m.amax()) for m in pixel) if pixel else None
+    return Reading(max(scores), peak, pixel, list(placements))
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no tuples: bring them back."""
+
+    def convert(value: Any) -> Any:
+        return tuple(map(convert, value)) if isinstance(value, list) else value
+
+    return {name: convert(value) for name, value in fields.items()}

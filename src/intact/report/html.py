@@ -1,0 +1,237 @@
+"""The report of a screening run: one self-contained HTML page, made from the run's own files.
+
+The page loads nothing: style, script, rows and pictures are part of it, and its content security
+policy forbids everything else. The script it may run is named there by its digest, so a file name
+that holds markup stays text.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from intact.errors import OutputError, UsageError
+from intact.report import figures
+from intact.report.cards import Card, Finding, by_p_value, flagged_images, image_key
+from intact.report.drawing import Read, draw_cards
+from intact.report.pictures import HeatScale, heat_gradient
+from intact.report.problems import group_errors
+from intact.report.words import FILTERS, grid
+
+CARDS = 200  # images shown as cards, at most
+TABLE_ROWS = 50_000  # rows the table holds, at most: browsers stay quick
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """The drawings of one detector; empty where there is nothing to draw."""
+
+    detector: str
+    p_values: Markup
+    scores: Markup
+    roc: Markup
+
+
+def write_report(out: Path, *, read: Read, identify: bool = False) -> Path:
+    """Write `out/report.html` from the `run.json`, `findings.jsonl` and maps of a run.
+
+    Args:
+        out: Folder of the run.
+        read: Gives the image of a findings row again; what it raises becomes a line in the card.
+        identify: Show the patients that the findings name; otherwise they are left out.
+
+    Returns:
+        The path of the page, which replaces an earlier one only when it is complete.
+
+    Raises:
+        UsageError: `out` is not the folder of a run.
+        OutputError: The page could not be written.
+    """
+    run = _read_run(out)
+    rows, torn = _read_findings(out, identify=identify)
+    flagged = flagged_images(rows)
+    scales = {m["name"]: HeatScale(*m["map_scale"]) for m in run["models"] if m["map_scale"]}
+    cards = list(draw_cards(flagged[:CARDS], out, read=read, scales=scales))
+    page = _template().render(
+        run=run,
+        torn=torn,
+        tests=sum(row["p_value"] is not None for row in rows),
+        cards=cards,
+        flagged_images=len(flagged),
+        scales=scales,
+        heat_gradient=heat_gradient(),
+        figures=_figures(run, rows),
+        table=_table(rows, cards, identify=identify),
+        table_left_out=max(0, len(rows) - TABLE_ROWS),
+        problems=group_errors(rows),
+        root=_common_folder([row["path"] for row in rows]),
+        identify=identify,
+        **_inlined(),
+    )
+    return _replace(out / "report.html", page)
+
+
+def _read_run(out: Path) -> dict[str, Any]:
+    path = out / "run.json"
+    try:
+        run: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UsageError(
+            f"{out} holds no run.json, so it is not the folder of a screening run: "
+            "name the folder that `intact screen` wrote with -o"
+        ) from None
+    return run
+
+
+def _read_findings(out: Path, *, identify: bool) -> tuple[list[dict[str, Any]], int]:
+    """The rows of the run and how many lines were torn, as by a run that was killed."""
+    path = out / "findings.jsonl"
+    rows, torn = [], 0
+    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            torn += 1
+            continue
+        if not identify:
+            row.pop("patient", None)
+        for name in ("score", "p_value"):  # JSON has no NaN, browsers refuse it
+            if row[name] is not None and not math.isfinite(row[name]):
+                row[name] = None
+        rows.append(row)
+    return rows, torn
+
+
+def _figures(run: Mapping[str, Any], rows: Sequence[Finding]) -> list[_Figures]:
+    """The figures of each detector that scored anything, in the order of the findings."""
+    by_detector: dict[str, list[Finding]] = {}
+    for row in rows:
+        if row["score"] is not None:
+            by_detector.setdefault(row["detector"], []).append(row)
+    return [_draw(name, scored, run["alpha"]) for name, scored in by_detector.items()]
+
+
+def _draw(detector: str, rows: Sequence[Finding], alpha: float) -> _Figures:
+    labels = {row["label"] for row in rows}
+    truth = labels != {None}
+    kinds: dict[str, list[Finding]] = {figures.NORMAL: []} if figures.NORMAL in labels else {}
+    for row in rows:
+        kinds.setdefault((row["label"] or "unlabelled") if truth else "all images", []).append(row)
+    scores = {kind: [row["score"] for row in of_kind] for kind, of_kind in kinds.items()}
+    p_values = {
+        kind: [row["p_value"] for row in of_kind if row["p_value"] is not None]
+        for kind, of_kind in kinds.items()
+    }
+    abnormal = {kind: s for kind, s in scores.items() if kind not in (figures.NORMAL, "unlabelled")}
+    roc = figures.roc(scores.get(figures.NORMAL, ()), abnormal) if truth else ""
+    groups, expected_of = _normal_and_rest(p_values) if truth else (p_values, "all")
+    return _Figures(
+        detector,
+        Markup(figures.p_histogram(groups, alpha=alpha, expected_of=expected_of)),  # noqa: S704
+        Markup(figures.score_histogram(scores, threshold=_threshold(rows))),  # noqa: S704
+        Markup(roc),  # noqa: S704 - the figures escape the words they are given
+    )
+
+
+def _normal_and_rest(p_values: Mapping[str, list[float]]) -> tuple[dict[str, list[float]], str]:
+    rest = [p for kind, of_kind in p_values.items() if kind != figures.NORMAL for p in of_kind]
+    return {figures.NORMAL: p_values.get(figures.NORMAL, []), "other kinds": rest}, figures.NORMAL
+
+
+def _threshold(rows: Sequence[Finding]) -> float | None:
+    """The lowest flagged score, if it parts the flagged from the rest (groups may not)."""
+    flagged = [row["score"] for row in rows if row["flagged"]]
+    rest = [row["score"] for row in rows if not row["flagged"]]
+    if not flagged or (rest and max(rest) >= min(flagged)):
+        return None
+    return float(min(flagged))
+
+
+def _table(rows: Sequence[Finding], cards: Sequence[Card], *, identify: bool) -> dict[str, Any]:
+    """Columns and rows for the page's script, the lowest p-value first."""
+    card_of = {image_key(card.first): number for number, card in enumerate(cards, start=1)}
+    columns = [("path", "Image", "path")]
+    if identify:
+        columns.append(("patient", "Patient", "text"))
+    columns += [("modality", "Modality", "text"), ("size", "Size", "text")]
+    if any(row["label"] for row in rows):
+        columns.append(("label", "Truth", "text"))
+    if len({row["detector"] for row in rows if row["score"] is not None}) > 1:
+        columns.append(("detector", "Detector", "text"))
+    columns += [
+        ("score", "Score", "number"),
+        ("p_value", "p-value", "p"),
+        ("flagged", "Flagged", "flag"),
+        ("regions", "Regions", "count"),
+        ("warnings", "Warnings", "count"),
+        ("error", "Error", "text"),
+    ]
+    ranked = sorted(rows, key=by_p_value)[:TABLE_ROWS]
+    cells = [
+        [_cell(row, name) for name, _, _ in columns] + [card_of.get(image_key(row))]
+        for row in ranked
+    ]
+    return {"columns": columns, "rows": cells}
+
+
+def _cell(row: Finding, name: str) -> Any:
+    if name == "size":
+        return grid(row)
+    value = row.get(name)
+    return len(value) if isinstance(value, list) else value
+
+
+def _common_folder(paths: Sequence[str]) -> str:
+    """The folder that all paths share, with its separator, left out where paths are listed."""
+    try:
+        folder = os.path.commonpath([str(Path(path).parent) for path in paths])
+    except ValueError:  # no paths, or some are absolute and some are not
+        return ""
+    return folder.rstrip(os.sep) + os.sep if folder else ""
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= FILTERS
+    return environment.get_template("report.html")
+
+
+def _inlined() -> dict[str, str]:
+    """Style and script as they stand, and the script's digest for the security policy."""
+    script = (_HERE / "report.js").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    style = (_HERE / "report.css").read_text("utf-8")
+    return {"style": Markup(style), "script": Markup(script), "script_digest": digest}  # noqa: S704
+
+
+def _replace(path: Path, page: str) -> Path:
+    """Write beside `path` first, so that a full disk leaves the old page alone."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(page, "utf-8")
+        beside.replace(path)
+    except OSError as problem:
+        beside.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path} could not be written ({problem.strerror}): free some space there or "
+            "allow writing to the folder, then make the report again"
+        ) from problem
+    return path

@@ -1,0 +1,220 @@
+"""Screen: the main job, as a story of named steps.
+
+Find the images, read and score them in worker processes, append one row per image and detector
+to `findings.jsonl`, then measure against the truth where it is known, and write the report. The
+findings are always the first rows of the whole run, so a run that was stopped at any moment goes
+on with the same command.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from intact import progress
+from intact._version import __version__
+from intact.engine import local
+from intact.errors import UsageError
+from intact.findings import Findings, Row
+from intact.io import Unit, index, read_unit
+from intact.model import Model
+from intact.screener import Entry, Screener
+
+BATCH = 16  # files per unit of work
+TIMEOUT = 300.0  # seconds that one image may take
+GROUND_TRUTH = "ground_truth"
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Args:
+        out: Folder with findings.jsonl, run.json, report.html and maps/.
+        run: What run.json holds.
+    """
+
+    out: Path
+    run: dict[str, Any]
+
+    @property
+    def flagged(self) -> int:
+        """Images that at least one detector flagged."""
+        return int(self.run["counts"]["flagged"])
+
+    @property
+    def errors(self) -> int:
+        """Files and series that could not be screened."""
+        return int(self.run["counts"]["errors"])
+
+
+def screen(
+    paths: Sequence[str | Path],
+    out: str | Path,
+    *,
+    models: Sequence[str | Path] = (),
+    alpha: float = 0.05,
+    labels: Literal["folder"] | None = None,
+    identify: bool = False,
+    workers: int | None = None,
+) -> Outcome:
+    """Screen images and write findings and a report.
+
+    Args:
+        paths: Files, folders or zip archives.
+        out: Folder for the results. If it holds the beginning of the same run, that is continued.
+        models: Model folders from `intact.fit`; without one every file is read and listed.
+        alpha: False-alarm rate: the share of normal images that may be flagged.
+        labels: "folder" takes the truth from folder names: "good" is normal, the rest is not;
+            masks are looked for in ground_truth/.
+        identify: Put patient IDs into findings and report.
+        workers: Processes; by default one per core. 0 works in this process.
+
+    Raises:
+        UsageError: `out` holds another run, a path does not exist, two models share a name.
+        ModelError: A model cannot be loaded.
+        TooFewNormalsError: A model has too few held-out normals for `alpha`.
+        OutputError: Results cannot be written; what was written stays, the same call goes on.
+    """
+    out = Path(out)
+    loaded = _load_models(models, alpha)
+    entries = _find(paths, out, labels)
+    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    screener = Screener([str(m) for m in models], alpha, str(out), labels is not None, identify)
+    started = time.monotonic()
+    run = _describe(paths, loaded, alpha, labels, identify)
+    with Findings(out, run, rows_per_entry=max(1, len(models))) as findings:
+        rest = entries[findings.resume([entry.name for entry in entries]) :]
+        done = len(entries) - len(rest)
+        for rows in local.run(screener, _batches(rest), screener.failed, workers=_needed(workers, rest), timeout=TIMEOUT):
+            findings.append(row for entry in rows for row in entry)
+            done += len(rows)
+            progress.report("screening", done, len(entries))
+        run = findings.finish(
+            seconds=time.monotonic() - started,
+            counts=_count(findings.rows()),
+            labels=_measure(findings, entries, alpha, paths) if labels else None,
+        )
+    _report(out, entries, identify)
+    return Outcome(out, run)
+
+
+def _load_models(folders: Sequence[str | Path], alpha: float) -> list[Model]:
+    if not 0.0 < alpha < 1.0:
+        raise UsageError(f"alpha is {alpha:g}; a false-alarm rate lies between 0 and 1, such as 0.05")
+    models = [Model.load(folder) for folder in folders]
+    names = Counter(model.card.name for model in models)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise UsageError(f"two models are named {twice[0]!r}: rename one folder, names tell their rows apart")
+    for model in models:
+        model.calibration.require(alpha)
+    return models
+
+
+def _find(paths: Sequence[str | Path], out: Path, labels: str | None) -> list[Entry]:
+    own = out.resolve()
+
+    def skip(path: Path) -> bool:
+        return path.resolve() == own or (labels is not None and path.name == GROUND_TRUTH)
+
+    entries = index([Path(path) for path in paths], skip=skip)
+    if not entries:
+        raise UsageError(f"{', '.join(map(str, paths))}: there are no files to screen")
+    return entries
+
+
+def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Plane by plane images together, a volume alone: a batch is read whole into memory."""
+    waiting: list[Entry] = []
+    for entry in entries:
+        if isinstance(entry, Unit) and (len(entry.sources) > 1 or entry.format == "nifti"):
+            if waiting:
+                yield waiting
+                waiting = []
+            yield [entry]
+        else:
+            waiting.append(entry)
+            if len(waiting) == BATCH:
+                yield waiting
+                waiting = []
+    if waiting:
+        yield waiting
+
+
+def _needed(workers: int, entries: Sequence[Entry]) -> int:
+    """No more processes than there are batches for."""
+    return min(workers, sum(1 for _ in _batches(entries)))
+
+
+def _describe(
+    paths: Sequence[str | Path], models: Sequence[Model], alpha: float, labels: str | None, identify: bool
+) -> dict[str, Any]:
+    """The run record, as far as it is known before the first image."""
+    return {
+        "intact": __version__,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "paths": [str(path) for path in paths],
+        "alpha": alpha,
+        "labelled": labels,
+        "identify": identify,
+        "models": [model.describe() for model in models],
+        "device": "cpu",
+        "versions": _versions(),
+        "complete": False,
+    }
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {"python": platform.python_version()} | {
+        name: version(name) for name in ("torch", "numpy", "pydicom", "nibabel", "pillow")
+    }
+
+
+def _count(rows: Iterator[Row]) -> dict[str, int]:
+    images: set[str] = set()
+    flagged: set[str] = set()
+    errors: set[str] = set()
+    warned: set[str] = set()
+    files: dict[str, int] = {}
+    for row in rows:
+        files[row["path"]] = row["files"]
+        (errors if row["error"] else images).add(row["path"])
+        if row["flagged"]:
+            flagged.add(row["path"])
+        if row["warnings"]:
+            warned.add(row["path"])
+    return {
+        "images": len(images),
+        "flagged": len(flagged),
+        "errors": len(errors),
+        "warnings": len(warned),
+        "files": sum(files.values()),
+    }
+
+
+def _measure(
+    findings: Findings, entries: Sequence[Entry], alpha: float, paths: Sequence[str | Path]
+) -> dict[str, Any]:
+    from intact.evaluate import evaluate_findings, find_masks
+
+    masks = find_masks([entry for entry in entries if isinstance(entry, Unit)], map(Path, paths))
+    return evaluate_findings(list(findings.rows()), masks, findings.out, alpha)
+
+
+def _report(out: Path, entries: Sequence[Entry], identify: bool) -> None:
+    from intact.report import write_report
+
+    units = {entry.name: entry for entry in entries if isinstance(entry, Unit)}
+    progress.report("writing the report", 0, 1)
+    write_report(out, read=lambda row: read_unit(units[row["path"]]), identify=identify)
+    progress.report("writing the report", 1, 1)

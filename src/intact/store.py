@@ -1,0 +1,81 @@
+"""Model folders: `weights.safetensors` and `manifest.json`, never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from intact.errors import ModelError, OutputError, UsageError
+
+FORMAT = 1
+WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
+
+
+def save_folder(folder: Path, tensors: dict[str, Tensor], manifest: dict[str, Any]) -> None:
+    """Write a model folder, whole or not at all; an older model at the same place is replaced.
+
+    Raises:
+        UsageError: `folder` exists and is not a model.
+        OutputError: It cannot be written.
+    """
+    if folder.exists() and not (folder / MANIFEST).is_file() and (folder.is_file() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists and is not a model: choose another name for the model")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            compact = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            safetensors.torch.save_file(compact, aside / WEIGHTS)
+            manifest = {"format": FORMAT, **manifest, "sha256": file_digest(aside / WEIGHTS)}
+            (aside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+            aside.chmod(0o755)
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(aside, folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise OutputError(f"cannot write the model to {folder}: {error}") from error
+
+
+def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a model folder back.
+
+    Raises:
+        ModelError: It is missing, damaged, or of a format this version does not know.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} is not a model folder (it has no {MANIFEST}): make one with `intact fit`"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / MANIFEST} cannot be read ({error}): fit the model again") from error
+    if manifest.get("format") != FORMAT:
+        raise ModelError(
+            f"{folder} has model format {manifest.get('format')}, this version of Intact reads "
+            f"format {FORMAT}: it was written by version {manifest.get('intact')}, use that or a newer one"
+        )
+    weights = folder / WEIGHTS
+    if not weights.is_file() or file_digest(weights) != manifest["sha256"]:
+        raise ModelError(
+            f"{weights} is missing or does not match the digest in {MANIFEST}: the model is incomplete "
+            "or was changed after it was saved; copy the whole folder again or fit the model again"
+        )
+    return safetensors.torch.load_file(weights), manifest
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
