@@ -39,22 +39,31 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for 
 
 @app.command(epilog=EXIT_CODES)
 def fit(
-    normals: Annotated[list[Path], typer.Argument(help="Files, folders or zips of normal images only.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="Folder for the model.")],
+    normals: Annotated[
+        list[Path], typer.Argument(help="Files, folders or zips of normal images only.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="MODEL", help="Folder for the model.")
+    ],
     method: Annotated[str, typer.Option(help="See `intact methods`.")] = "patchcore",
     fields: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Change a hyper-parameter; may be repeated."),
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="Change a hyper-parameter; may be repeated."
+        ),
     ] = None,
     calibrate: Annotated[
         float, typer.Option(min=0.01, max=0.9, help="Share of the images held out for p-values.")
     ] = 0.25,
     group_by: Annotated[
-        str, typer.Option(help="Calibrate per group: a DICOM keyword (Manufacturer, ...) or 'folder'.")
+        str,
+        typer.Option(help="Calibrate per group: a DICOM keyword (Manufacturer, ...) or 'folder'."),
     ] = "",
     window: Annotated[
         list[str] | None,
-        typer.Option(metavar="CENTRE,WIDTH", help="A window in HU, one channel each; may be repeated."),
+        typer.Option(
+            metavar="CENTRE,WIDTH", help="A window in HU, one channel each; may be repeated."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides the split and all chance in the method.")] = 0,
     as_json: AsJson = False,
@@ -92,18 +101,33 @@ def fit(
 
 @app.command(epilog=EXIT_CODES)
 def screen(
-    paths: Annotated[list[Path], typer.Argument(help="Files, folders or zips: DICOM, NIfTI, PNG, TIFF, ...")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder for the results.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Files, folders or zips: DICOM, NIfTI, PNG, TIFF, ...")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="OUT", help="Folder for the results.")
+    ],
     model: Annotated[
         list[Path] | None,
-        typer.Option(help="A model from `intact fit`; may be repeated. Without one, files are read and listed."),
+        typer.Option(
+            help="A model from `intact fit`; may be repeated. Without one, files are read and listed."
+        ),
     ] = None,
-    alpha: Annotated[float, typer.Option(help="False-alarm rate: the share of normal images flagged.")] = 0.05,
+    alpha: Annotated[
+        float, typer.Option(help="False-alarm rate: the share of normal images flagged.")
+    ] = 0.05,
     labels: Annotated[
-        str, typer.Option(help="'folder': truth from folder names (good = normal), masks in ground_truth/.")
+        str,
+        typer.Option(
+            help="'folder': truth from folder names (good = normal), masks in ground_truth/."
+        ),
     ] = "",
-    identify: Annotated[bool, typer.Option("--identify", help="Put patient IDs into findings and report.")] = False,
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes; one per core by default.")] = None,
+    identify: Annotated[
+        bool, typer.Option("--identify", help="Put patient IDs into findings and report.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes; one per core by default.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Screen images; write findings, heat maps and a report.
@@ -114,7 +138,9 @@ def screen(
     from intact.screen import screen as screen_images
 
     if labels not in ("", "folder"):
-        raise UsageError(f"--labels {labels}: the truth can only be taken from folder names, with --labels folder")
+        raise UsageError(
+            f"--labels {labels}: the truth can only be taken from folder names, with --labels folder"
+        )
     with _progress():
         outcome = screen_images(
             paths,
@@ -157,7 +183,9 @@ def methods(as_json: AsJson = False) -> None:
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for everything.")] = Path("demo"),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for everything.")
+    ] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Another seed, other patients.")] = 0,
 ) -> None:
     """Make a phantom archive, fit, screen and report: the whole tour without any data."""
@@ -212,14 +240,21 @@ def _window(text: str) -> tuple[float, float]:
     try:
         centre, width = map(float, text.split(","))
     except ValueError:
-        raise UsageError(f"--window {text}: write it as CENTRE,WIDTH in HU, such as 40,400") from None
+        raise UsageError(
+            f"--window {text}: write it as CENTRE,WIDTH in HU, such as 40,400"
+        ) from None
     return centre, width
 
 
 @contextmanager
 def _progress() -> Iterator[None]:
     """Progress bars on stderr, one per kind of work."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bars:
         tasks: dict[str, Any] = {}
 

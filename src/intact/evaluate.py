@@ -17,7 +17,12 @@ from skimage.transform import resize
 from intact.findings import Row
 from intact.io import Unit, read
 from intact.metrics.detection import auroc, average_precision
-from intact.metrics.localisation import aupro, dice_at_normal_fpr, pixel_average_precision, shrink_mask
+from intact.metrics.localisation import (
+    aupro,
+    dice_at_normal_fpr,
+    pixel_average_precision,
+    shrink_mask,
+)
 from intact.metrics.statistics import Interval, binomial_interval, bootstrap
 
 NORMAL = "good"
@@ -43,7 +48,9 @@ def evaluate_findings(
         Lists of plain rows: "per_kind" (AUROC, average precision and the share flagged of each
         kind against the normals, and of all kinds together), "false_alarm_rate" and "pixel".
     """
-    usable = [row for row in rows if row["error"] is None and row["score"] is not None and row["label"]]
+    usable = [
+        row for row in rows if row["error"] is None and row["score"] is not None and row["label"]
+    ]
     result: dict[str, Any] = {"per_kind": [], "false_alarm_rate": [], "pixel": []}
     for detector in dict.fromkeys(row["detector"] for row in usable):
         mine = [row for row in usable if row["detector"] == detector]
@@ -85,7 +92,9 @@ def _kind(detector: str, kind: str, normals: list[Row], abnormal: list[Row]) -> 
     groups = _patients(normals + abnormal)
 
     def measure(metric: Callable[..., float]) -> Triple:
-        return _triple(bootstrap(metric, scores, truth, groups=groups, strata=truth, resamples=RESAMPLES))
+        return _triple(
+            bootstrap(metric, scores, truth, groups=groups, strata=truth, resamples=RESAMPLES)
+        )
 
     flagged = sum(row["flagged"] for row in abnormal)
     return {
@@ -105,7 +114,9 @@ def _false_alarms(detector: str, normals: list[Row], alpha: float) -> dict[str, 
             "alpha": alpha}  # fmt: skip
 
 
-def _pixel(detector: str, rows: list[Row], masks: dict[str, Path], out: Path) -> dict[str, Any] | None:
+def _pixel(
+    detector: str, rows: list[Row], masks: dict[str, Path], out: Path
+) -> dict[str, Any] | None:
     """Localisation over all images with a map: those with a mask, and the normal ones."""
     maps: list[NDArray[np.float32]] = []
     truth: list[NDArray[np.bool_]] = []
@@ -126,7 +137,9 @@ def _pixel(detector: str, rows: list[Row], masks: dict[str, Path], out: Path) ->
     has_lesion = masked.any(axis=(1, 2))
 
     def measure(metric: Callable[..., float]) -> Triple:
-        return _triple(bootstrap(metric, stacked, masked, strata=has_lesion, resamples=PIXEL_RESAMPLES))
+        return _triple(
+            bootstrap(metric, stacked, masked, strata=has_lesion, resamples=PIXEL_RESAMPLES)
+        )
 
     return {
         "detector": detector,

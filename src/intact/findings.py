@@ -20,7 +20,13 @@ from intact.io.atomic import put
 Row = dict[str, Any]
 
 # What must be equal for a run to be the same run, and how to call it in a message.
-SAME = {"paths": "paths", "alpha": "alpha", "labelled": "labels", "identify": "identify", "models": "models"}
+SAME = {
+    "paths": "paths",
+    "alpha": "alpha",
+    "labelled": "labels",
+    "identify": "identify",
+    "models": "models",
+}
 
 
 class Findings:
@@ -46,12 +52,16 @@ class Findings:
             (self.out / "maps").mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("ab")
         except OSError as error:
-            raise OutputError(f"{self.out}: cannot be written to ({error.strerror}); choose another -o") from error
+            raise OutputError(
+                f"{self.out}: cannot be written to ({error.strerror}); choose another -o"
+            ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._file.close()
-            raise UsageError(f"{self.out}: another process is screening into it right now") from None
+            raise UsageError(
+                f"{self.out}: another process is screening into it right now"
+            ) from None
         try:
             self._take_up()
         except BaseException:
@@ -74,7 +84,10 @@ class Findings:
             for number, line in enumerate(file):
                 if not line.endswith(b"\n"):
                     break
-                name, expected = json.loads(line)["path"], names[whole] if whole < len(names) else None
+                name, expected = (
+                    json.loads(line)["path"],
+                    names[whole] if whole < len(names) else None,
+                )
                 if name != expected:
                     raise UsageError(
                         f"{self.out}: row {number + 1} of its findings is of {name}, but now {expected} comes there: "
@@ -122,10 +135,14 @@ class Findings:
             earlier = json.loads((self.out / "run.json").read_text())
         except FileNotFoundError:
             if self._path.stat().st_size:
-                raise UsageError(f"{self.out}: holds findings without a run.json; choose another -o") from None
+                raise UsageError(
+                    f"{self.out}: holds findings without a run.json; choose another -o"
+                ) from None
             return self._write_run()
         except ValueError as error:
-            raise UsageError(f"{self.out / 'run.json'} is damaged ({error}); choose another -o") from error
+            raise UsageError(
+                f"{self.out / 'run.json'} is damaged ({error}); choose another -o"
+            ) from error
         for key, name in SAME.items():
             if earlier.get(key) != json.loads(json.dumps(self.run[key])):
                 raise UsageError(
@@ -136,4 +153,7 @@ class Findings:
         return None
 
     def _write_run(self) -> None:
-        put(self.out / "run.json", (json.dumps(self.run, indent=1, ensure_ascii=False) + "\n").encode())
+        put(
+            self.out / "run.json",
+            (json.dumps(self.run, indent=1, ensure_ascii=False) + "\n").encode(),
+        )

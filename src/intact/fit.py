@@ -86,7 +86,9 @@ def fit(
     found = index([Path(path) for path in normals])
     rejected = [entry for entry in found if isinstance(entry, Rejected)]
     units = [entry for entry in found if isinstance(entry, Unit)]
-    preparation = choose_preparation(_sample(units, seed, normals, rejected), detector.size, windows)
+    preparation = choose_preparation(
+        _sample(units, seed, normals, rejected), detector.size, windows
+    )
     with PlaneCache(preparation.channels, preparation.size) as cache:
         images = list(_read_all(units, preparation, cache, rejected, group_by))
         held = _held_out(images, cache, calibrate, seed)
@@ -145,7 +147,11 @@ def _sample(
 
 
 def _read_all(
-    units: list[Unit], preparation: Preparation, cache: PlaneCache, rejected: list[Rejected], group_by: str
+    units: list[Unit],
+    preparation: Preparation,
+    cache: PlaneCache,
+    rejected: list[Rejected],
+    group_by: str,
 ) -> Iterator[Normal]:
     """Read every image once and keep its prepared planes in the cache."""
     for unit in progress.track(units, "reading", len(units)):

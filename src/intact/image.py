@@ -108,10 +108,14 @@ class Image:
 
     def __post_init__(self) -> None:
         if self.pixels.ndim < (3 if self.colour else 2):
-            raise ValueError(f"pixels have shape {self.pixels.shape}; a {self.photometric} image "
-                             f"needs at least {'[H,W,3]' if self.colour else '[H,W]'}")
+            raise ValueError(
+                f"pixels have shape {self.pixels.shape}; a {self.photometric} image "
+                f"needs at least {'[H,W,3]' if self.colour else '[H,W]'}"
+            )
         if self.colour and self.pixels.shape[-1] != 3:
-            raise ValueError(f"{self.photometric} pixels have {self.pixels.shape[-1]} samples, not 3")
+            raise ValueError(
+                f"{self.photometric} pixels have {self.pixels.shape[-1]} samples, not 3"
+            )
         if not self.bits:
             object.__setattr__(self, "bits", 8 * self.pixels.dtype.itemsize)
 
@@ -158,12 +162,16 @@ class Image:
             stored range (0 to 2**bits - 1); padding keeps whatever value it maps to.
         """
         if self.palette is not None:
-            index = np.clip(self.pixels.astype(np.int64) - self.palette_first, 0, len(self.palette) - 1)
+            index = np.clip(
+                self.pixels.astype(np.int64) - self.palette_first, 0, len(self.palette) - 1
+            )
             return self.palette[index].astype(np.float32)
         if self.photometric == "YBR_FULL":
             return _ybr_to_rgb(self.pixels, self.bits)
         if self.scale.table is not None:
-            index = np.clip(self.pixels.astype(np.int64) - self.scale.first, 0, len(self.scale.table) - 1)
+            index = np.clip(
+                self.pixels.astype(np.int64) - self.scale.first, 0, len(self.scale.table) - 1
+            )
             return self.scale.table[index]
         return self._linear()
 
@@ -192,7 +200,9 @@ class Image:
         if window is not None:
             shown = apply_window(values, window)
         elif self.voi is not None:
-            index = np.clip(np.rint(values).astype(np.int64) - self.voi.first, 0, len(self.voi.values) - 1)
+            index = np.clip(
+                np.rint(values).astype(np.int64) - self.voi.first, 0, len(self.voi.values) - 1
+            )
             shown = self.voi.values[index].astype(np.float32) / float(2**self.voi.bits - 1)
         else:
             shown = _stretch(values, measured=~self.padding_mask())

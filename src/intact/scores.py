@@ -128,7 +128,9 @@ class Calibration:
         return np.ones(len(self.image), bool)
 
 
-def pixel_quantiles(maps: Iterable[Float[ndarray, "h w"]], per_map: int = 4096) -> NDArray[np.float64]:
+def pixel_quantiles(
+    maps: Iterable[Float[ndarray, "h w"]], per_map: int = 4096
+) -> NDArray[np.float64]:
     """The 1001 quantiles of pixel scores pooled over maps, from an even subsample of each."""
     kept = [m.ravel()[:: max(1, m.size // per_map)] for m in maps]
     return np.quantile(np.concatenate(kept), np.linspace(0, 1, 1001)) if kept else np.empty(0)

@@ -32,6 +32,7 @@ BATCH = 16  # files per unit of work
 TIMEOUT = 300.0  # seconds that one image may take
 GROUND_TRUTH = "ground_truth"
 
+
 @dataclass(frozen=True)
 class Outcome:
     """What a run came to.
@@ -93,7 +94,13 @@ def screen(
     with Findings(out, run, rows_per_entry=max(1, len(models))) as findings:
         rest = entries[findings.resume([entry.name for entry in entries]) :]
         done = len(entries) - len(rest)
-        for rows in local.run(screener, _batches(rest), screener.failed, workers=_needed(workers, rest), timeout=TIMEOUT):
+        for rows in local.run(
+            screener,
+            _batches(rest),
+            screener.failed,
+            workers=_needed(workers, rest),
+            timeout=TIMEOUT,
+        ):
             findings.append(row for entry in rows for row in entry)
             done += len(rows)
             progress.report("screening", done, len(entries))
@@ -108,11 +115,15 @@ def screen(
 
 def _load_models(folders: Sequence[str | Path], alpha: float) -> list[Model]:
     if not 0.0 < alpha < 1.0:
-        raise UsageError(f"alpha is {alpha:g}; a false-alarm rate lies between 0 and 1, such as 0.05")
+        raise UsageError(
+            f"alpha is {alpha:g}; a false-alarm rate lies between 0 and 1, such as 0.05"
+        )
     models = [Model.load(folder) for folder in folders]
     names = Counter(model.card.name for model in models)
     if twice := [name for name, count in names.items() if count > 1]:
-        raise UsageError(f"two models are named {twice[0]!r}: rename one folder, names tell their rows apart")
+        raise UsageError(
+            f"two models are named {twice[0]!r}: rename one folder, names tell their rows apart"
+        )
     for model in models:
         model.calibration.require(alpha)
     return models
@@ -154,7 +165,11 @@ def _needed(workers: int, entries: Sequence[Entry]) -> int:
 
 
 def _describe(
-    paths: Sequence[str | Path], models: Sequence[Model], alpha: float, labels: str | None, identify: bool
+    paths: Sequence[str | Path],
+    models: Sequence[Model],
+    alpha: float,
+    labels: str | None,
+    identify: bool,
 ) -> dict[str, Any]:
     """The run record, as far as it is known before the first image."""
     return {

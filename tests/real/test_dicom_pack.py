@@ -13,7 +13,7 @@ from intact.io import index, read, read_dicom, read_unit, write_dicom
 pytestmark = pytest.mark.real
 
 INDEX = Path(os.environ.get("INTACT_DATA", "")) / "dicom" / "index.csv"
-ROWS = list(csv.DictReader(INDEX.open())) if INDEX.is_file() else []
+ROWS = list(csv.DictReader(INDEX.read_text().splitlines())) if INDEX.is_file() else []
 
 # What cannot be decoded by anyone: damaged, or without pixels although a class promises them.
 UNREADABLE = {
@@ -83,9 +83,7 @@ def test_lossless_variants_are_equal_to_the_original(pack, file):
     if not (pack / original).exists():
         original = {"transfer_syntaxes/US1": "mixed/US1_UNCR.dcm"}[file.rpartition("_")[0]]
     stored, expected = read(pack / file), read(pack / original)
-    if file.endswith("J2KR.dcm") and "NM1" not in file:
-        assert stored.pixels.dtype == expected.pixels.dtype
-    np.testing.assert_array_equal(stored.pixels, expected.pixels)
+    np.testing.assert_array_equal(stored.pixels, expected.pixels, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -137,14 +135,14 @@ def test_12_bit_lossy_jpeg_is_close_to_the_original(pack, name, largest):
 
 
 @pytest.mark.parametrize(
-    ("series", "shape", "step"),
+    ("series", "shape"),
     [
-        ("series_ct_3slice", (3, 512, 512), None),
-        ("series_mr_adc_prostate", (20, 256, 256), None),
-        ("series_torchio", (17, 128, 88), None),
+        ("series_ct_3slice", (3, 512, 512)),
+        ("series_mr_adc_prostate", (20, 256, 256)),
+        ("series_torchio", (17, 128, 88)),
     ],
 )
-def test_a_series_becomes_one_ordered_volume(pack, series, shape, step):
+def test_a_series_becomes_one_ordered_volume(pack, series, shape):
     (unit,) = index([pack / series])
     volume = read_unit(unit)
     assert volume.shape == shape

@@ -176,6 +176,7 @@ def test_the_heat_map_of_another_detector_can_be_chosen(visit, two_detectors):
 
 def test_every_picture_is_decoded(visit, report):
     page = visit(report)
+    page.evaluate("for (const image of document.images) image.loading = 'eager'")
     page.evaluate("Promise.all([...document.images].map(image => image.decode()))")
     assert page.locator("img").count() > 20
 

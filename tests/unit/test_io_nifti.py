@@ -1,4 +1,5 @@
 import gzip
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -37,7 +38,9 @@ def test_a_full_ramp_survives(tmp_path, suffix, top):
 @given(data=st.data())
 def test_any_shape_and_type_survives(tmp_path_factory, data):
     shape = data.draw(st.lists(st.integers(2, 4), min_size=2, max_size=4).map(tuple))
-    dtype = np.dtype(data.draw(st.sampled_from("u1 i1 u2 i2 u4 i4 u8 i8 f4 f8".split())))
+    dtype = np.dtype(
+        data.draw(st.sampled_from(["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"]))
+    )
     pixels = data.draw(arrays(dtype, shape))
     back = read(write(Image(pixels), tmp_path_factory.mktemp("n") / "a.nii"))
     np.testing.assert_array_equal(back.pixels, pixels, strict=True)
@@ -90,8 +93,6 @@ def test_rgb_voxels(tmp_path):
 
 
 def test_a_changed_affine_replaces_that_of_the_header(tmp_path):
-    from dataclasses import replace
-
     image = read(saved(tmp_path / "a.nii", np.zeros((2, 3, 4), np.uint8)))
     moved = image.affine.copy()
     moved[:3, 3] += 7
@@ -115,7 +116,7 @@ def test_a_pair_is_one_image_whichever_file_is_named(tmp_path):
 def test_truncation_is_told_with_numbers(tmp_path, suffix):
     noise = np.random.default_rng(0).integers(0, 9999, (20, 20, 20), dtype=np.int16)
     data = saved(tmp_path / f"a{suffix}", noise).read_bytes()
-    with pytest.raises(UnreadableError, match="truncated|damaged"):
+    with pytest.raises(UnreadableError, match=r"truncated|damaged"):
         read_nifti(data[:-500], "a")
     with pytest.raises(UnreadableError):
         read_nifti(data[:200], "a")

@@ -72,7 +72,7 @@ def test_png_gives_every_value_back_and_pillow_agrees(tmp_path_factory, pixels):
     np.testing.assert_array_equal(np.asarray(Pillow.open(path)), pixels)
 
 
-@pytest.mark.parametrize("dtype", "u1 i1 u2 i2 u4 i4 u8 i8 f4 f8".split())
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])
 @pytest.mark.parametrize("suffix", [".tif", ".npy"])
 def test_any_number_survives_in_a_volume(tmp_path, suffix, dtype):
     rng = np.random.default_rng(0)
@@ -176,7 +176,7 @@ def test_float_tiff_keeps_nan(tmp_path):
     np.testing.assert_array_equal(image.padding_mask(), [[False, True], [True, False]])
 
 
-def test_lzw_tiff_keeps_16_bits_and_16_bit_lzw_colour_is_not_cut_to_8(tmp_path):
+def test_lzw_tiff_keeps_16_bits():
     image = read_raster(saved(Pillow.fromarray(RAMP12), "TIFF", compression="tiff_lzw"), "a.tif")
     np.testing.assert_array_equal(image.pixels, RAMP12, strict=True)
 
@@ -202,7 +202,7 @@ def test_imagej_spacing_is_used_and_print_resolution_is_not(tmp_path):
 def test_truncated_pictures_are_unreadable(kind, part):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     data = saved(Pillow.fromarray(noise), kind)
-    with pytest.raises(UnreadableError, match="damaged|truncated"):
+    with pytest.raises(UnreadableError, match=r"damaged|truncated"):
         read_raster(data[: int(part * len(data))], "cut")
 
 

@@ -57,7 +57,9 @@ class PaDiM(Detector):
             flat = x.flatten(2).permute(2, 1, 0)  # (positions, features, n)
             outer = outer + flat @ flat.transpose(1, 2)
         if count < 2:
-            raise TooFewNormalsError(f"PaDiM needs at least 2 images to estimate a covariance, got {count}")
+            raise TooFewNormalsError(
+                f"PaDiM needs at least 2 images to estimate a covariance, got {count}"
+            )
         mean = total / count
         flat = mean.flatten(1).T  # (positions, features)
         covariance = (outer - count * flat[:, :, None] * flat[:, None, :]) / (count - 1)

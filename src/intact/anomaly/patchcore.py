@@ -70,7 +70,9 @@ class PatchCore(Detector):
         worst = maps.flatten(1).argmax(dim=1)  # the most abnormal patch of each image
         each = torch.arange(n)
         image = self._reweigh(
-            patches.view(n, h * w, -1)[each, worst], maps.flatten(1)[each, worst], nearest.view(n, -1)[each, worst]
+            patches.view(n, h * w, -1)[each, worst],
+            maps.flatten(1)[each, worst],
+            nearest.view(n, -1)[each, worst],
         )
         pixel = gaussian_blur(upsample(maps, (self.size, self.size)), self.sigma)
         return Scores(image=image, pixel=pixel)
@@ -78,7 +80,11 @@ class PatchCore(Detector):
     def _reweigh(self, patch: Tensor, score: Tensor, nearest: Tensor) -> Tensor:
         """Eq. 7: less weight where the bank is dense around the matched entry."""
         match = self.bank_[nearest]
-        around = torch.cdist(match, self.bank_).topk(min(self.neighbours, len(self.bank_)), largest=False).indices
+        around = (
+            torch.cdist(match, self.bank_)
+            .topk(min(self.neighbours, len(self.bank_)), largest=False)
+            .indices
+        )
         gaps = torch.linalg.vector_norm(patch[:, None] - self.bank_[around], dim=2)
         # softmax, not a ratio of exponentials: distances of tens overflow exp. The first
         # neighbour of `match` is `match` itself.

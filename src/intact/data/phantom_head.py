@@ -117,8 +117,8 @@ def tissue(head: Head, x: Field, y: Field, z: float) -> tuple[Field, Field]:
         signal = signal + 0.16 * np.exp(-np.clip(ventricle, 0, None) / 2.5)
     for centre, axes, turn, name in NUCLEI:
         for side in (-1, 1):
-            place_ = (side * centre[0], centre[1], centre[2])
-            nucleus = ellipsoid(x, y, z, place_, axes, side * turn) + 0.6 * texture
+            middle = (side * centre[0], centre[1], centre[2])
+            nucleus = ellipsoid(x, y, z, middle, axes, side * turn) + 0.6 * texture
             signal = mix(signal, s[name], cover(nucleus, 2.0))
     signal = mix(signal, s["grey"], cover(pia - np.float32(head.cortex) - 0.5 * texture, 1.5))
     signal = mix(signal, s["csf"], cover(ventricle, px))

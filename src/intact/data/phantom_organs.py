@@ -180,7 +180,7 @@ def _lung_points(chest: Chest, rng: np.random.Generator, side: int) -> Field:
         x = (side * rng.uniform(0, 135, (1, 64))).astype(np.float32)
         y = rng.uniform(-95, 95, (1, 64)).astype(np.float32)
         inside = lung(chest, x, y, float(z)) < -3
-        found.append(np.stack([x[inside], y[inside], np.full(inside.sum(), z, np.float32)], axis=1))
+        found.append(np.stack([x[inside], y[inside], z + rng.uniform(-2, 2, inside.sum())], axis=1))
     return np.concatenate(found)[:: max(1, sum(map(len, found)) // VESSEL_TARGETS)]
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
+from scipy.sparse import csr_array
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 Point = tuple[float, float, float]
 LATTICE = 32  # nodes of a noise field along each axis before it repeats
 SPLINE_VARIANCE = 151.0 / 315.0  # mean of the squared cubic B-spline weights, per axis
@@ -40,7 +42,8 @@ class Noise:
         plane = (plane / SPLINE_VARIANCE**1.5).astype(np.float32)
         if x.ndim == 2 and x.strides[0] == 0 and y.strides[1] == 0:  # a straight grid: separable
             down, across = (_spline_matrix(c / self.length) for c in (y[:, 0], x[0]))
-            return down @ plane @ across.T
+            grid: Field = down @ np.ascontiguousarray((across @ plane.T).T)
+            return grid
         where = np.stack([y, x]) / np.float32(self.length)
         value: Field = map_coordinates(plane, where, order=3, mode="grid-wrap", prefilter=False)
         return value
@@ -54,13 +57,13 @@ def _lattice(seed: int) -> Field:
     return nodes
 
 
-def _spline_matrix(where: Field) -> Field:
+def _spline_matrix(where: Field) -> csr_array:
     """Weight of each lattice node (columns) at each place (rows), in units of the lattice."""
     below = np.floor(where)
     nodes = (below[:, None].astype(int) + np.arange(-1, 3)) % LATTICE
-    matrix = np.zeros((len(where), LATTICE), np.float32)
-    np.put_along_axis(matrix, nodes, _spline_weights(where - below).T, axis=1)
-    return matrix
+    weights = _spline_weights(where - below).T
+    starts = np.arange(0, 4 * len(where) + 1, 4)
+    return csr_array((weights.ravel(), nodes.ravel(), starts), shape=(len(where), LATTICE))
 
 
 def _spline_weights(t: float | Field) -> Field:
@@ -127,7 +130,7 @@ def tube(x: Field, y: Field, z: float, path: list[tuple[float, float, float, flo
 def vessel_tree(root: Field, targets: Field, radius: float) -> Field:
     """A tree of straight vessels from `root` to every target.
 
-    The targets are halved across their longest axis and the vessel forks towards each
+    The targets are halved across their longest direction and the vessel forks towards each
     half's middle, so that the tree fills whatever space the targets fill.
 
     Args:
@@ -148,7 +151,8 @@ def vessel_tree(root: Field, targets: Field, radius: float) -> Field:
         end = middle if len(points) == 1 else start + (middle - start) * (0.55 if depth else 0.25)
         segments.append(np.r_[start, thick, end, thick * 0.85])
         if len(points) > 1:
-            order = np.argsort(points[:, np.ptp(points, axis=0).argmax()])
+            direction = np.linalg.svd(points - middle, full_matrices=False)[2][0]
+            order = np.argsort(points @ direction)
             half = len(order) // 2
             waiting += [(end, points[side], depth + 1) for side in (order[:half], order[half:])]
     return np.array(segments, dtype=np.float32)

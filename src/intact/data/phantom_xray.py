@@ -139,11 +139,9 @@ def apply(
         return distance < 0
     if found.kind == "consolidation":
         distance = _blob(found, lung, x, z, 0.3)
-        share = cover(distance + 3 * fine, 14.0) * np.clip(
-            found.density * (1 + 0.15 * fine), 0, 0.9
-        )
-        maps["lung"] = air * (1 - share * side)
-        return (distance + 3 * fine < 0) & (air > 8) & side
+        share = cover(distance + 3 * fine, 9.0) * np.clip(found.density * (1 + 0.15 * fine), 0, 0.9)
+        maps["lung"] = air * (1 - share * side * np.clip((air - 3) / 6, 0, 1))
+        return (distance + 3 * fine < 0) & (air > 4) & side
     if found.kind == "effusion":
         wall = np.clip(torso.cage(z) - np.abs(x), 0, None)
         level = torso.base(x) + found.size + 35 * np.exp(-wall / 20) - 12 + 2 * noise

@@ -100,7 +100,11 @@ class Preparation:
         placement = self._place((rows, columns), plane.spacing)
         x = torch.from_numpy(values)[None]
         x = F.interpolate(
-            x, size=(placement.rows, placement.columns), mode="bilinear", antialias=True, align_corners=False
+            x,
+            size=(placement.rows, placement.columns),
+            mode="bilinear",
+            antialias=True,
+            align_corners=False,
         )[0]
         square = x.new_zeros(len(values), self.size, self.size)
         square[:, placement.top : placement.top + placement.rows,

@@ -7,6 +7,7 @@ in fresh workers, and only the item that kills its worker alone is given up.
 
 from __future__ import annotations
 
+import math
 import multiprocessing as mp
 import os
 import signal
@@ -20,6 +21,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+READY = "ready"
 Step = Callable[[Sequence[Item]], list[Result]]
 
 
@@ -42,14 +44,22 @@ class Worker(Generic[Item, Result]):
         self.process.start()
         theirs.close()
         self.job: Job[Item, Result] | None = None
-        self.deadline = 0.0
+        self.ready = False  # importing may take longer than an item is allowed
+        self.allowed = 0.0
+        self.deadline = math.inf
 
     def give(self, job: Job[Item, Result], timeout: float) -> None:
         """Send the next items of `job`."""
         self.job = job
-        self.deadline = time.monotonic() + timeout * len(job.pending[0])
+        self.allowed = timeout * len(job.pending[0])
+        self.deadline = time.monotonic() + self.allowed if self.ready else math.inf
         with suppress(BrokenPipeError):  # it died idle: the sentinel tells
             self.pipe.send(job.pending[0])
+
+    def starts_now(self) -> None:
+        """The process has come up: its time runs from here."""
+        self.ready = True
+        self.deadline = time.monotonic() + self.allowed
 
     def stop(self) -> None:
         """End the process now."""
@@ -116,6 +126,7 @@ def run(
 def _serve(step: Step[Item, Result], pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's business
     parent = os.getppid()
+    pipe.send(READY)
     while True:
         while not pipe.poll(5.0):
             if os.getppid() != parent:  # the supervisor was killed: do not linger
@@ -137,8 +148,11 @@ def _serve(step: Step[Item, Result], pipe: Connection) -> None:
 def _outcome(worker: Worker[Item, Result]) -> list[Result] | Exception | str | None:
     """Results, the error of `step`, the reason why the worker is lost, or None while it works."""
     try:
-        if worker.pipe.poll():
-            return worker.pipe.recv()  # type: ignore[no-any-return]
+        while worker.pipe.poll():
+            message = worker.pipe.recv()
+            if message != READY:
+                return message  # type: ignore[no-any-return]
+            worker.starts_now()
     except (EOFError, OSError):
         worker.process.join(5.0)
     if not worker.process.is_alive():

@@ -1,17 +1,14 @@
 """Decoding DICOM pixel data: the fastest exact decoder for each transfer syntax, then the others.
 
-The order was measured on 512 x 512 CT slices. What pydicom itself refuses is decoded here: JPEG
-Extended with 12 bits (GDCM can), Deflated Image Frame Compression, and RLE of 1-bit masks.
+The order was measured on 512 x 512 CT slices. What pydicom itself refuses is left to `frames`:
+JPEG Extended with 12 bits, Deflated Image Frame Compression, and RLE of 1-bit masks.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import sys
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -32,9 +29,32 @@ from pydicom.uid import (
 
 from intact.errors import UnreadableError
 from intact.image import Photometric
+from intact.io.codestream import coded_size
+from intact.io.frames import (
+    decode_jpeg12,
+    decode_jpeg_ls,
+    frames_of,
+    inflate,
+    shape_of,
+    silence,
+    unpack_rle,
+)
 from intact.io.limits import check_size
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+# What decoded samples mean, by Photometric Interpretation; J2K decoders undo ICT and RCT.
+COLOURS: dict[str, Photometric] = {
+    "RGB": "RGB",
+    "YBR_FULL": "YBR_FULL",
+    "YBR_FULL_422": "YBR_FULL",
+    "YBR_ICT": "RGB",
+    "YBR_RCT": "RGB",
+}
+GREYS: dict[str, Photometric] = {
+    "MONOCHROME1": "MONOCHROME1",
+    "MONOCHROME2": "MONOCHROME2",
+    "PALETTE COLOR": "PALETTE COLOR",
+}
 _DEFLATED_FRAMES = UID("1.2.840.10008.1.2.8.1")
 _FASTEST = {
     JPEGBaseline8Bit: "pillow",
@@ -63,15 +83,17 @@ def decode(dataset: Dataset, name: str, notes: list[str]) -> tuple[NDArray[Any],
         UnreadableError: Truncated, too large, damaged, or no decoder for the transfer syntax.
     """
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
-    check_size(name, _decoded_bytes(dataset), f"an image of {_shape(dataset)}")
+    check_size(name, _decoded_bytes(dataset), f"an image of {shape_of(dataset)}")
     bits = int(dataset.BitsAllocated)
     special: Callable[[bytes, Dataset], bytes] | None = None
     if syntax == _DEFLATED_FRAMES:
-        special = _inflate
+        special = inflate
     elif syntax == RLELossless and bits == 1:
-        special = _unpack_rle
+        special = unpack_rle
     elif syntax == JPEGExtended12Bit and int(dataset.BitsStored) > 8:
-        special = _decode_jpeg12
+        special = decode_jpeg12
+    if special is decode_jpeg12:
+        _check_streams(dataset, name)
     if special:
         return _by_frame(dataset, name, special), _photometric(dataset.PhotometricInterpretation)
     pixels, photometric = _by_pydicom(dataset, syntax, name, notes)
@@ -89,23 +111,31 @@ def _by_pydicom(
             f"its transfer syntax {_named(syntax)} is not one that can be decoded here; "
             "convert the file to an uncompressed syntax",
         ) from None
-    if not syntax.is_encapsulated:
+    if syntax.is_encapsulated:
+        _check_streams(dataset, name)
+    else:
         _check_length(dataset, name, notes)
     first = _FASTEST.get(syntax, "")
     plugins = sorted(decoder.available_plugins, key=lambda plugin: plugin != first) or [""]
-    # GDCM's JPEG-LS decoder ends the whole process on some damaged files, so GDCM decodes only
-    # what no other library can.
+    # GDCM ends the whole process on some damaged frames, so it decodes only what no other can.
     plugins = [plugin for plugin in plugins if plugin in ("", first) or plugin != "gdcm"]
     failures = []
     for plugin in plugins:
         try:
-            with _silence() if plugin else nullcontext():
+            with silence() if plugin else nullcontext():
                 pixels, properties = decoder.as_array(dataset, raw=True, decoding_plugin=plugin)
             return pixels, _photometric(str(properties["photometric_interpretation"]))
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # also a panic of the RLE decoder, which is no Exception
             failures.append(f"{plugin or 'pydicom'}: {' '.join(str(error).split())}")
+    if syntax in JPEGLSTransferSyntaxes:
+        try:
+            return _by_frame(dataset, name, decode_jpeg_ls), _photometric(
+                str(dataset.PhotometricInterpretation)
+            )
+        except ValueError as error:
+            failures.append(f"gdcm: {error}")
     raise UnreadableError(
         name,
         f"its {_named(syntax)} pixel data are damaged or truncated, no decoder succeeded "
@@ -117,7 +147,7 @@ def _by_frame(
     dataset: Dataset, name: str, decode_frame: Callable[[bytes, Dataset], bytes]
 ) -> NDArray[Any]:
     """Decode with `decode_frame`, which turns one encoded frame into uncompressed pixel data."""
-    count, frame_shape = _frames(dataset), _shape(dataset)[1:]
+    count, frame_shape = frames_of(dataset), shape_of(dataset)[1:]
     bits = int(dataset.BitsAllocated)
     values = math.prod(frame_shape)
     kind = "i" if int(dataset.PixelRepresentation) == 1 else "u"
@@ -142,48 +172,18 @@ def _by_frame(
     return np.ascontiguousarray(pixels, dtype.newbyteorder("="))
 
 
-def _inflate(frame: bytes, dataset: Dataset) -> bytes:
-    limit = math.prod(_shape(dataset)[1:]) * max(int(dataset.BitsAllocated) // 8, 1) + 2
-    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, limit)
-
-
-def _unpack_rle(frame: bytes, dataset: Dataset) -> bytes:
-    """PackBits after a 64-byte header; a frame of 1-bit pixels is one segment (PS3.5 Annex G)."""
-    unpacked, at = bytearray(), int.from_bytes(frame[4:8], "little")
-    limit = math.ceil(math.prod(_shape(dataset)[1:]) / 8)
-    while at < len(frame) - 1 and len(unpacked) < limit:
-        count = frame[at]
-        if count < 128:
-            unpacked += frame[at + 1 : at + 2 + count]
-            at += 2 + count
-        else:
-            unpacked += frame[at + 1 : at + 2] * (257 - count if count > 128 else 0)
-            at += 2 if count > 128 else 1
-    return bytes(unpacked)
-
-
-def _decode_jpeg12(frame: bytes, dataset: Dataset) -> bytes:
-    import gdcm
-
-    fragment = gdcm.Fragment()
-    fragment.SetByteStringValue(frame)
-    fragments = gdcm.SequenceOfFragments.New()
-    fragments.AddFragment(fragment)
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    element.SetValue(fragments.__ref__())
-    picture = gdcm.Image()
-    picture.SetNumberOfDimensions(2)
-    picture.SetDimensions((int(dataset.Columns), int(dataset.Rows), 1))
-    picture.SetDataElement(element)
-    grey = gdcm.PhotometricInterpretation.GetPIType("MONOCHROME2")
-    picture.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(grey))
-    syntax = gdcm.TransferSyntax.GetTSType(str(JPEGExtended12Bit))
-    picture.SetTransferSyntax(gdcm.TransferSyntax(syntax))
-    signed = int(dataset.PixelRepresentation)
-    picture.SetPixelFormat(gdcm.PixelFormat(1, 16, 12, 11, signed))
-    with _silence():
-        buffer: str = picture.GetBuffer()
-    return buffer.encode("utf-8", "surrogateescape")  # GDCM hands bytes over as text
+def _check_streams(dataset: Dataset, name: str) -> None:
+    """Compare what each coded frame says of its size with what the header declares."""
+    _, rows, columns, *rest = shape_of(dataset)
+    declared = (rows, columns, *(rest or [1]))
+    for frame in generate_frames(dataset.PixelData, number_of_frames=frames_of(dataset)):
+        coded = coded_size(frame)
+        if coded is not None and coded != declared:
+            raise UnreadableError(
+                name,
+                f"is damaged: a frame is coded as {coded} (rows, columns, samples), but the "
+                f"header declares {declared}",
+            )
 
 
 def _check_length(dataset: Dataset, name: str, notes: list[str]) -> None:
@@ -194,64 +194,26 @@ def _check_length(dataset: Dataset, name: str, notes: list[str]) -> None:
         raise UnreadableError(
             name,
             f"is truncated or mislabelled: {expected:,} bytes of pixel data expected for "
-            f"{_shape(dataset)} values of {dataset.BitsAllocated} bits, {found:,} found",
+            f"{shape_of(dataset)} values of {dataset.BitsAllocated} bits, {found:,} found",
         )
     if found > expected + expected % 2:
         notes.append(f"{found - expected:,} bytes after the last pixel were ignored")
 
 
-def _frames(dataset: Dataset) -> int:
-    return int(dataset.get("NumberOfFrames") or 1)
-
-
-def _shape(dataset: Dataset) -> tuple[int, ...]:
-    """(frames, rows, columns) or (frames, rows, columns, samples)."""
-    samples = int(dataset.SamplesPerPixel)
-    shape = (_frames(dataset), int(dataset.Rows), int(dataset.Columns))
-    return shape if samples == 1 else (*shape, samples)
-
-
 def _decoded_bytes(dataset: Dataset) -> int:
-    return math.prod(_shape(dataset)) * math.ceil(int(dataset.BitsAllocated) / 8)
+    return math.prod(shape_of(dataset)) * math.ceil(int(dataset.BitsAllocated) / 8)
 
 
 def _stored_bytes(dataset: Dataset) -> int:
-    values = math.prod(_shape(dataset))
+    values = math.prod(shape_of(dataset))
     if dataset.PhotometricInterpretation == "YBR_FULL_422":
         values = values // 3 * 2  # two pixels share one pair of colour differences
     return math.ceil(values * int(dataset.BitsAllocated) / 8)
 
 
 def _photometric(interpretation: str) -> Photometric:
-    names: dict[str, Photometric] = {
-        "MONOCHROME1": "MONOCHROME1",
-        "PALETTE COLOR": "PALETTE COLOR",
-        "RGB": "RGB",
-        "YBR_FULL": "YBR_FULL",
-        "YBR_FULL_422": "YBR_FULL",
-        "YBR_ICT": "RGB",
-        "YBR_RCT": "RGB",
-    }
-    return names.get(interpretation, "MONOCHROME2")
+    return (COLOURS | GREYS)[interpretation]
 
 
 def _named(syntax: UID) -> str:
     return f"{syntax.name} ({syntax})" if syntax.name != syntax else str(syntax)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Drop what native decoders print to the process's error stream, past Python."""
-    try:
-        stream = sys.__stderr__.fileno() if sys.__stderr__ else 2
-        kept = os.dup(stream)
-    except (OSError, ValueError):  # there is no error stream to protect
-        yield
-        return
-    try:
-        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a file
-            os.dup2(nowhere.fileno(), stream)
-        yield
-    finally:
-        os.dup2(kept, stream)
-        os.close(kept)

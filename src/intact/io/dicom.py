@@ -22,7 +22,7 @@ from pydicom.uid import (
 
 from intact.errors import InputError, NotAnImageError, UnreadableError
 from intact.image import Identity, Image
-from intact.io.codecs import PIXELS, decode
+from intact.io.codecs import COLOURS, GREYS, PIXELS, decode
 from intact.io.elements import integer, tag, text
 from intact.io.geometry import locate
 from intact.io.meaning import read_padding, read_palette, read_scale, read_voi, read_windows
@@ -161,6 +161,13 @@ def _complete(dataset: Dataset, name: str, notes: list[str]) -> None:
         notes.append(
             f"{tag('PhotometricInterpretation')} is missing; "
             f"{dataset.PhotometricInterpretation} was assumed"
+        )
+    meaning = text(dataset, "PhotometricInterpretation")
+    if meaning not in (GREYS if samples == 1 else COLOURS):
+        raise UnreadableError(
+            name,
+            f"{tag('PhotometricInterpretation')} is {meaning} with {samples} samples per pixel, "
+            "which is no known kind of image; correct the header or convert the file",
         )
     if samples == 3:
         _assume(dataset, "PlanarConfiguration", 0, name, notes)

@@ -199,6 +199,8 @@ def _compress(dataset: Dataset, image: Image, compress: Compression) -> None:
             f"{compress} holds integers of 8 or 16 bits, this image has {image.pixels.dtype} in "
             f'{dataset.BitsAllocated} bits; use compress="none"'
         )
+    if compress == "rle" and dataset.BitsAllocated == 16 and dataset.BitsStored <= 8:
+        dataset.BitsStored, dataset.HighBit = 9, 8  # pydicom would encode up to 8 bits as bytes
     try:
         syntax, encoder = _CODECS[compress]
         dataset.compress(syntax, image.pixels, encoding_plugin=encoder, generate_instance_uid=False)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from intact.io.dicom_write import write_dicom
-
 from intact.errors import SeriesError, UnreadableError, UsageError
 from intact.image import Image
+from intact.io.dicom_write import write_dicom
 from intact.io.discover import Unit, index, read_unit, unit_at
 from intact.io.nifti import write_nifti
 from intact.io.raster import write_raster

@@ -86,5 +86,7 @@ def _build(backbone: str, layers: tuple[str, ...]) -> nn.Module:
             case "scattering":
                 return Scattering(layers)
     except ValueError as error:
-        raise UsageError(f"layers {layers} of {backbone!r}: {error}; stages are layer1 to layer4") from error
+        raise UsageError(
+            f"layers {layers} of {backbone!r}: {error}; stages are layer1 to layer4"
+        ) from error
     raise UsageError(f"unknown backbone {backbone!r}; choose one of {', '.join(BACKBONES)}")

@@ -54,7 +54,10 @@ class Scattering(nn.Module):
                 carry = _halve(carry)
                 levels[k].append(self._modulus(carry.mean(dim=1, keepdim=True)))
             low = _halve(low)
-        return [self._stage(name, single, levels).unflatten(0, (n, 3)).flatten(1, 2) for name in self.outputs]
+        return [
+            self._stage(name, single, levels).unflatten(0, (n, 3)).flatten(1, 2)
+            for name in self.outputs
+        ]
 
     def _stage(self, name: str, x: Tensor, levels: list[list[Tensor]]) -> Tensor:
         stride = STRIDES[name]
@@ -79,7 +82,9 @@ class Scattering(nn.Module):
         return 3 * (2 + sum((1 + j) * ANGLES for j in used))
 
 
-def morlet_bank(angles: int, size: int = 9, sigma: float = 1.2, xi: float = 3 * math.pi / 4) -> Tensor:
+def morlet_bank(
+    angles: int, size: int = 9, sigma: float = 1.2, xi: float = 3 * math.pi / 4
+) -> Tensor:
     """Zero-mean Morlet wavelets at equally spaced angles: (2 * angles, 1, size, size).
 
     The first half holds the real parts, the second the imaginary parts.

@@ -1,0 +1,43 @@
+VENV ?= .venv
+PY   := $(VENV)/bin/python
+PIP  := $(PY) -m pip --disable-pip-version-check install -q -c constraints.txt
+
+.PHONY: demo test check bench docs clean
+
+demo: $(VENV)/.core  ## phantom archive, fit, screen, report: the whole tour without any data
+	$(VENV)/bin/intact demo -o demo
+
+test: $(VENV)/.test system check  ## everything CI runs
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2
+
+check: $(VENV)/.test  ## lint and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/.test  ## rerun the published numbers; needs INTACT_DATA and INTACT_WEIGHTS
+	$(PY) benchmarks/anomaly.py
+	$(PY) benchmarks/screen_speed.py
+
+docs: $(VENV)/.test  ## fill README's tables from benchmarks/results
+	$(PY) benchmarks/tables.py
+
+# The tests open the report in a browser. Where it can be installed it is; elsewhere those tests
+# are skipped, except in CI.
+.PHONY: system
+system:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -q && apt-get install -q -y --no-install-recommends chromium; } \
+	  || echo "chromium is not installed: the browser tests will be skipped"
+
+$(VENV)/.core: pyproject.toml constraints.txt
+	python3 -m venv $(VENV)
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.core
+	$(PIP) -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache

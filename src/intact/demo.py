@@ -1,0 +1,31 @@
+"""The demo: a phantom archive with known truth, fitted, screened and reported."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from intact.data.phantom import write_archive
+from intact.errors import UsageError
+from intact.fit import fit
+from intact.screen import Outcome, screen
+
+MARK = ".intact-demo"  # tells a folder of this demo's own from a folder of somebody's images
+
+
+def run_demo(folder: Path, seed: int = 0) -> Outcome:
+    """Make phantoms, fit on the healthy ones, screen the rest, write the report.
+
+    Raises:
+        UsageError: `folder` exists and was not made by this function.
+    """
+    if folder.exists():
+        if not (folder / MARK).exists():
+            raise UsageError(f"{folder} exists and is not an earlier demo: choose another -o")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / MARK).touch()
+    archive = folder / "archive"
+    write_archive(archive, "brain_mr", train=120, test_normal=60, test_lesion=60, seed=seed)
+    fit([archive / "train" / "good"]).model.save(folder / "model")
+    return screen([archive / "test"], folder / "out", models=[folder / "model"], labels="folder")

@@ -1,0 +1,158 @@
+"""What every anomaly detector promises, checked for each one listed in METHODS."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from intact.anomaly import METHODS
+from intact.data.transforms import Preparation
+from intact.errors import NotFittedError
+from intact.model import Card, Model
+from intact.scores import Calibration
+
+# Small and quick, but every part at work. The features need no downloaded weights.
+SMALL = {
+    "ae": {"size": 32, "steps": 150, "latent": 8},
+    "dae": {"size": 32, "steps": 200, "width": 8, "depth": 3, "noise_side": 8, "lr": 2e-3},
+    "padim": {"size": 64, "backbone": "scattering", "features": 20},
+    "patchcore": {
+        "size": 64,
+        "backbone": "scattering",
+        "coreset": 200,
+        "block": 1000,
+        "projection": 16,
+    },
+}
+
+
+def anatomy(n: int, size: int, seed: int) -> torch.Tensor:
+    """Grey discs with a darker core that vary a little: (n, 1, size, size) in [0, 1]."""
+    rng = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, size), torch.linspace(-1, 1, size), indexing="ij")
+    radius = 0.7 + 0.1 * torch.rand(n, 1, 1, generator=rng)
+    r = (x.square() + y.square()).sqrt() / radius
+    disc = 0.6 * torch.sigmoid(20 * (1 - r)) - 0.3 * torch.sigmoid(20 * (0.4 - r))
+    noise = 0.01 * torch.randn(n, size, size, generator=rng)
+    return (disc + noise).clamp(0, 1)[:, None]
+
+
+def with_lesion(images: torch.Tensor) -> torch.Tensor:
+    """The same images with a bright blob off centre."""
+    marked = images.clone()
+    size = images.shape[-1]
+    a, b = round(size * 0.55), round(size * 0.72)
+    marked[:, :, a:b, a:b] = 0.95
+    return marked
+
+
+def fitted(method, seed=0, data_seed=0):
+    detector = METHODS[method](**SMALL[method], seed=seed)
+    return detector.fit(list(anatomy(24, detector.size, data_seed).split(8)))
+
+
+@pytest.fixture(scope="module", params=METHODS, ids=str)
+def detector(request):
+    return fitted(request.param)
+
+
+def test_every_method_is_covered_here():
+    assert set(SMALL) == set(METHODS)
+
+
+def test_a_score_does_not_depend_on_the_batch(detector):
+    images = with_lesion(anatomy(11, detector.size, seed=3))
+    alone = [detector.score(image[None]) for image in images]
+    together = detector.score(images)
+    assert torch.equal(together.image, torch.cat([s.image for s in alone]))
+    assert torch.equal(together.pixel, torch.cat([s.pixel for s in alone]))
+
+
+def test_a_planted_lesion_raises_the_score(detector):
+    images = anatomy(8, detector.size, seed=4)
+    lifted = detector.score(with_lesion(images)).image > detector.score(images).image
+    assert lifted.all()
+
+
+def test_the_map_is_highest_on_the_lesion(detector):
+    images = anatomy(4, detector.size, seed=5)
+    pixel = detector.score(with_lesion(images)).pixel
+    a, b = round(detector.size * 0.45), round(detector.size * 0.82)
+    for one in pixel:
+        row, column = divmod(int(one.argmax()), detector.size)
+        assert a <= row < b and a <= column < b
+
+
+def test_the_same_seed_gives_the_same_scores(detector):
+    method = next(name for name, kind in METHODS.items() if type(detector) is kind)
+    images = anatomy(3, detector.size, seed=6)
+    assert torch.equal(fitted(method).score(images).image, detector.score(images).image)
+
+
+def test_a_second_fit_forgets_the_first(detector):
+    method = next(name for name, kind in METHODS.items() if type(detector) is kind)
+    again = fitted(method, data_seed=9)
+    again.fit(list(anatomy(24, detector.size, 0).split(8)))
+    images = anatomy(3, detector.size, seed=6)
+    assert torch.equal(again.score(images).image, detector.score(images).image)
+
+
+def test_images_are_not_changed(detector):
+    images = anatomy(3, detector.size, seed=7)
+    before = images.clone()
+    detector.score(images)
+    assert torch.equal(images, before)
+
+
+def test_map_and_image_scores_have_the_promised_shapes(detector):
+    scores = detector.score(anatomy(3, detector.size, seed=8))
+    assert scores.image.shape == (3,) and scores.image.dtype == torch.float32
+    assert scores.pixel.shape == (3, detector.size, detector.size)
+    assert scores.pixel.isfinite().all()
+
+
+def test_saving_and_loading_keep_every_score(detector, tmp_path):
+    method = next(name for name, kind in METHODS.items() if type(detector) is kind)
+    card = Card("", method, "2026-01-01", 24, 2, 24, "MR", 12, False)
+    calibration = Calibration(np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.linspace(0, 1, 1001))
+    Model(detector, Preparation(detector.size), calibration, card).save(tmp_path / "model")
+    loaded = Model.load(tmp_path / "model")
+    images = anatomy(3, detector.size, seed=10)
+    assert torch.equal(loaded.detector.score(images).image, detector.score(images).image)
+    assert loaded.detector.fields() == detector.fields()
+    assert loaded.card == dataclasses.replace(card, name="model")
+    np.testing.assert_array_equal(loaded.calibration.peak, calibration.peak)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_unfitted_detector_says_so(method):
+    with pytest.raises(NotFittedError, match="learned nothing"):
+        METHODS[method](**SMALL[method]).score(anatomy(1, SMALL[method]["size"], 0))
+
+
+def test_nan_is_refused(detector):
+    images = anatomy(2, detector.size, 0)
+    images[0, 0, 3, 3] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        detector.score(images)
+
+
+def test_another_number_of_channels_is_refused(detector):
+    with pytest.raises(ValueError, match="channels"):
+        detector.score(anatomy(2, detector.size, 0).expand(-1, 3, -1, -1))
+
+
+def test_images_of_another_size_are_refused(detector):
+    method = next(name for name, kind in METHODS.items() if type(detector) is kind)
+    with pytest.raises(ValueError, match="size"):
+        METHODS[method](**SMALL[method]).fit([anatomy(4, 2 * detector.size, 0)])
+
+
+def test_how_many_laws_were_checked(request):
+    """A law that is silently skipped would stay green: count them."""
+    mine = [item for item in request.session.items if item.fspath == request.node.fspath]
+    if len(request.session.items) > len(mine) or "-k" not in request.config.invocation_params.args:
+        per_detector = 11
+        assert len(mine) == per_detector * len(METHODS) + len(METHODS) + 2
