@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ EXIT_CODES = (
     "4 stopped before the end (the same command goes on)."
 )
 DONE, FLAGGED, WRONG_USE, UNREADABLE, STOPPED = range(5)
+INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -158,7 +160,7 @@ def screen(
     raise typer.Exit(UNREADABLE if outcome.errors else FLAGGED if outcome.flagged else DONE)
 
 
-@app.command()
+@app.command(epilog=EXIT_CODES)
 def methods(as_json: AsJson = False) -> None:
     """List the detectors, their papers and their hyper-parameters."""
     from intact.anomaly import METHODS
@@ -181,7 +183,7 @@ def methods(as_json: AsJson = False) -> None:
     Console().print(table)
 
 
-@app.command()
+@app.command(epilog=EXIT_CODES)
 def demo(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FOLDER", help="Folder for everything.")
@@ -199,9 +201,10 @@ def demo(
 def main() -> None:
     """Run the command line with errors as one plain message and the exit codes of `EXIT_CODES`."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
+        code = app(standalone_mode=False)  # that of typer.Exit, which typer does not let through
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        sys.exit(code)
     except (KeyboardInterrupt, typer.Abort):
         _say("stopped; the same command goes on where this one stopped")
         sys.exit(STOPPED)
@@ -216,7 +219,8 @@ def main() -> None:
         sys.exit(WRONG_USE)
     except Exception as error:
         if not hasattr(error, "format_message"):
-            raise
+            traceback.print_exc()  # not raised: Python would exit with 1, which means flagged
+            sys.exit(STOPPED)
         error.show()  # typer's own usage errors know how to show themselves
         sys.exit(WRONG_USE)
 

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -44,6 +45,7 @@ class Findings:
 
     def __init__(self, out: Path, run: dict[str, Any], rows_per_entry: int) -> None:
         self.out, self.run, self._per_entry = out, run, rows_per_entry
+        self._finished: dict[str, Any] | None = None  # the record of a run with nothing left to do
         self._path = out / "findings.jsonl"
         self._file: BinaryIO
 
@@ -71,7 +73,8 @@ class Findings:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:  # fmt: skip
-        self._file.close()
+        with suppress(OSError):  # closing writes what did not fit on the disk: `append` told
+            self._file.close()
 
     def resume(self, names: Sequence[str]) -> int:
         """How many of the images `names` are done already; what a kill left of a row is dropped.
@@ -105,6 +108,7 @@ class Findings:
         Raises:
             OutputError: The disk is full, say; the same command goes on from here.
         """
+        self._finished = None
         data = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
         try:
             self._file.write(data.encode())
@@ -121,7 +125,9 @@ class Findings:
                 yield json.loads(line)
 
     def finish(self, **facts: Any) -> dict[str, Any]:
-        """Complete the run record."""
+        """Complete the run record; where nothing was left to do, it stays as it is."""
+        if self._finished:
+            return self._finished
         from datetime import UTC, datetime
 
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -150,6 +156,9 @@ class Findings:
                     f"{name} to go on with that run"
                 )
         self.run["started"] = earlier["started"]
+        self._finished = earlier if earlier["complete"] else None
+        for part in self.out.rglob(".*.part"):  # a killed run left half of a file
+            part.unlink(missing_ok=True)
         return None
 
     def _write_run(self) -> None:

@@ -141,8 +141,12 @@ def _sample(
             break
     if not images:
         named = ", ".join(map(str, paths))
-        first = f"; the first of {len(rejected)} unusable files: {rejected[0].name}: {rejected[0].reason}"
-        raise InputError(named, f"holds no image that can be read{first if rejected else ''}")
+        first = (
+            f"; the first of {len(rejected)} unusable files: {rejected[0].name}: {rejected[0].reason}"
+            if rejected
+            else ""
+        )
+        raise InputError(named, f"holds no image that can be read{first}")
     return images
 
 

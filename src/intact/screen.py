@@ -87,8 +87,16 @@ def screen(
     out = Path(out)
     loaded = _load_models(models, alpha)
     entries = _find(paths, out, labels)
-    workers = len(os.sched_getaffinity(0)) if workers is None else workers
-    screener = Screener([str(m) for m in models], alpha, str(out), labels is not None, identify)
+    cores = len(os.sched_getaffinity(0))
+    workers = min(cores if workers is None else workers, sum(1 for _ in _batches(entries)))
+    screener = Screener(
+        [str(m) for m in models],
+        alpha,
+        str(out),
+        keep_all_maps=labels is not None,
+        identify=identify,
+        threads=max(1, cores // workers) if workers else 0,
+    )
     started = time.monotonic()
     run = _describe(paths, loaded, alpha, labels, identify)
     with Findings(out, run, rows_per_entry=max(1, len(models))) as findings:
@@ -98,7 +106,7 @@ def screen(
             screener,
             _batches(rest),
             screener.failed,
-            workers=_needed(workers, rest),
+            workers=workers,
             timeout=TIMEOUT,
         ):
             findings.append(row for entry in rows for row in entry)
@@ -142,7 +150,7 @@ def _find(paths: Sequence[str | Path], out: Path, labels: str | None) -> list[En
 
 
 def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """Plane by plane images together, a volume alone: a batch is read whole into memory."""
+    """Single files together, a volume alone: a batch is read whole into memory."""
     waiting: list[Entry] = []
     for entry in entries:
         if isinstance(entry, Unit) and (len(entry.sources) > 1 or entry.format == "nifti"):
@@ -157,11 +165,6 @@ def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
                 waiting = []
     if waiting:
         yield waiting
-
-
-def _needed(workers: int, entries: Sequence[Entry]) -> int:
-    """No more processes than there are batches for."""
-    return min(workers, sum(1 for _ in _batches(entries)))
 
 
 def _describe(

@@ -10,6 +10,7 @@ from itertools import repeat
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from intact.errors import InputError, UnreadableError
@@ -32,6 +33,7 @@ class Screener:
         out: Folder of the run; score maps go to maps/ in it.
         keep_all_maps: Write the maps of unflagged images too, to measure localisation.
         identify: Put patient IDs into the rows.
+        threads: Threads a worker may compute with; 0 leaves the process as it is.
     """
 
     models: list[str]
@@ -39,6 +41,7 @@ class Screener:
     out: str
     keep_all_maps: bool
     identify: bool
+    threads: int = 0
     _loaded: list[Model] = field(default_factory=list, repr=False)
 
     def __call__(self, entries: Sequence[Entry]) -> list[list[Row]]:
@@ -65,6 +68,8 @@ class Screener:
 
     def _score(self, units: Sequence[Unit], images: Sequence[Image]) -> Iterator[list[Row]]:
         if not self._loaded:
+            if self.threads:  # more threads than cores bring torch nearly to a halt
+                torch.set_num_threads(self.threads)
             self._loaded = [Model.load(folder) for folder in self.models]
         if not self._loaded:
             return ([self._row(*pair, "read")] for pair in zip(units, images, strict=True))

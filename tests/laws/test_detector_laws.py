@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+
 from intact.anomaly import METHODS
 from intact.data.transforms import Preparation
 from intact.errors import NotFittedError

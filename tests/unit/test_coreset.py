@@ -1,5 +1,6 @@
 import numpy as np
 import torch
+
 from intact.coreset import greedy_k_center, stream_coreset
 
 

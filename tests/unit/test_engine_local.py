@@ -3,6 +3,7 @@ import signal
 import time
 
 import pytest
+
 from intact.engine.local import run
 
 BATCHES = [[1, 2, 3], [4, 5], [], [6], [7, 8, 9]]

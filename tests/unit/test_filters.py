@@ -1,7 +1,8 @@
 import numpy as np
 import torch
-from intact.filters import gaussian_blur, local_mean, median_blur, upsample
 from scipy import ndimage
+
+from intact.filters import gaussian_blur, local_mean, median_blur, upsample
 
 
 def maps():

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
+
 from intact.errors import TooFewNormalsError
 from intact.scores import Calibration, conformal_p_values, normals_needed, pixel_quantiles
-from scipy import stats
 
 
 def test_a_p_value_counts_the_normals_at_least_as_large():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from intact.data.transforms import CT_WINDOWS, Preparation, choose_preparation
 from intact.image import Image, Scale
 

@@ -48,14 +48,15 @@ class PaDiM(Detector):
 
     def _fit(self, batches: Batches) -> None:
         rng = torch.Generator().manual_seed(self.seed)
-        self.kept_ = torch.randperm(sum(self.net.channels), generator=rng)[: self.features]
+        channels = int(sum(self.net.channels))
+        self.kept_ = torch.randperm(channels, generator=rng)[: self.features]
         count, total, outer = 0, torch.zeros(()), torch.zeros(())
         for images in batches:
-            x = self._embed(images).double()
+            x = self._embed(images)
             count += len(x)
-            total = total + x.sum(dim=0)
+            total = total + x.sum(dim=0, dtype=torch.float64)
             flat = x.flatten(2).permute(2, 1, 0)  # (positions, features, n)
-            outer = outer + flat @ flat.transpose(1, 2)
+            outer = outer + (flat @ flat.transpose(1, 2)).double()
         if count < 2:
             raise TooFewNormalsError(
                 f"PaDiM needs at least 2 images to estimate a covariance, got {count}"
@@ -64,9 +65,11 @@ class PaDiM(Detector):
         flat = mean.flatten(1).T  # (positions, features)
         covariance = (outer - count * flat[:, :, None] * flat[:, None, :]) / (count - 1)
         scale = covariance.diagonal(dim1=1, dim2=2).mean()
-        covariance += self.ridge * scale * torch.eye(len(self.kept_))  # Eq. 1
+        covariance.diagonal(dim1=1, dim2=2).add_(self.ridge * scale)  # Eq. 1
         # With covariance = L L', the Mahalanobis distance is the length of inv(L) (x - mean).
-        self.whiten_ = torch.linalg.inv(torch.linalg.cholesky(covariance)).float()
+        factor = torch.linalg.cholesky(covariance)
+        identity = torch.eye(len(self.kept_), dtype=torch.float64).expand_as(factor)
+        self.whiten_ = torch.linalg.solve_triangular(factor, identity, upper=False).float()
         self.mean_ = mean.float()
 
     def _score(self, images: Images) -> Scores:

@@ -17,13 +17,17 @@ from intact.image import Image
 FIELD_OF_VIEW = 230.0  # mm
 SLICE_SPACING = 5.0  # mm
 BITS = 12
+Kind = Literal["tumour", "spots", "cavity"]
+DIAMETERS: dict[Kind, tuple[float, float]] = {  # mm, smallest and largest
+    "tumour": (8, 30), "spots": (4, 9), "cavity": (10, 28),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Lesion:
     """Everything that chance decides about a lesion, except where tissue allows it to be."""
 
-    kind: Literal["tumour", "spots", "cavity"]
+    kind: Kind
     diameter: float  # mm, of the whole lesion, halo included; of the largest spot
     contrast: float  # of the core against white matter, signed
     ring: float  # bright rim of the core, relative signal
@@ -35,12 +39,10 @@ class Lesion:
     @staticmethod
     def draw(rng: np.random.Generator) -> Lesion:
         """Draw a lesion."""
-        kind: Literal["tumour", "spots", "cavity"]
-        kind = ("tumour", "spots", "cavity")[rng.choice(3, p=(0.55, 0.25, 0.2))]
-        small, large = {"tumour": (8, 30), "spots": (4, 9), "cavity": (10, 28)}[kind]
+        kind = list(DIAMETERS)[rng.choice(3, p=(0.55, 0.25, 0.2))]
         return Lesion(
             kind=kind,
-            diameter=rng.uniform(small, large),
+            diameter=rng.uniform(*DIAMETERS[kind]),
             contrast=rng.choice((-1, 1)) * rng.uniform(0.06, 0.4),
             ring=rng.choice((0.0, rng.uniform(0.15, 0.45))),
             core=rng.uniform(0.5, 1.0),
@@ -107,7 +109,9 @@ def render(
 def place(head: Head, lesion: Lesion, z: float) -> list[Blob]:
     """Choose where in the brain the lesion sits: positions near plane z, in mm."""
     rng = np.random.default_rng(lesion.seed)
-    x, y = np.meshgrid(np.arange(-66, 67, 4, np.float32), np.arange(-90, 91, 4, np.float32))
+    x, y = np.meshgrid(
+        np.arange(-66, 67, 4, dtype=np.float32), np.arange(-90, 91, 4, dtype=np.float32)
+    )
     brain = head_tissue.tissue(head, x, y, z)[1] > 0.99
     room = gaussian_filter(brain.astype(np.float32), 1.5) > 0.8
     ventricle = head_tissue.ventricles(head, x, y, z)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from intact.data.phantom_parts import (
+    Centreline,
     Field,
     Noise,
     cover,
@@ -85,7 +86,7 @@ def cage(chest: Chest, x: Field, y: Field, z: float) -> Field:
     """Distance to the inner surface of the ribs."""
     apex = np.sqrt(max(1 - (max(z + 5, 0.0) / 118) ** 2, 0.02))
     front = 1 - 0.10 * np.clip(y / -90, 0, 1)  # narrower in front
-    return oval(x / np.asarray(front, np.float32), y + 4 * (1 - apex), chest.width * apex,
+    return oval(x / front, y + 4 * (1 - apex), chest.width * apex,
                 chest.depth * (0.35 + 0.65 * apex), 2.35)  # fmt: skip
 
 
@@ -110,7 +111,7 @@ def lung_tissue(chest: Chest, inside: Field, x: Field, y: Field, z: float) -> Fi
     """HU of aerated lung without its larger vessels."""
     fine = Noise(chest.seed + 2, 5.0).at(x, y, z)
     broad = Noise(chest.seed + 3, 34.0).at(x, y, z)
-    hu = chest.lung + chest.gravity * y / 150 + 9 * fine + 12 * broad
+    hu: Field = chest.lung + chest.gravity * y / 150 + 9 * fine + 12 * broad
     slant = np.abs(0.55 * y + 0.83 * (z + 25) + 3 * broad - np.sign(x) * 6) - 0.4
     hu = hu + 90 * cover(slant, 1.5)  # oblique fissures
     airways = _bronchi(x, y, z)
@@ -228,7 +229,7 @@ def _middle(chest: Chest, hu: Field, x: Field, y: Field, z: float, pixel: float)
     right = [(12, -16, -10, 11), (-16, -4, -12, 10), (-42, 8, -18, 7)]
     cava = [(-25, -12, 70, 8), (-25, -12, -45, 9)]
     great = ((-12, -10, 42), (1, -2, 44), (12, 8, 44))
-    branches = [[(*foot, 6), (foot[0] * 1.6, foot[1], 130, 5)] for foot in great]
+    branches: list[Centreline] = [[(*foot, 6), (foot[0] * 1.6, foot[1], 130, 5)] for foot in great]
     for path in (pulmonary, right, cava, *branches):
         hu = mix(hu, chest.blood, cover(tube(x, y, z, path), pixel))
     hu = mix(hu, chest.blood, cover(aorta(chest, x, y, z), pixel))
@@ -261,7 +262,7 @@ def _bones(
     )
     if z < -15:
         blade = blade + np.float32(-15 - z)
-    shape = np.float32(1 + 0.12 * np.cos(2 * np.pi * z / RIB_PITCH))  # waist of the vertebra
+    shape = float(np.float32(1 + 0.12 * np.cos(2 * np.pi * z / RIB_PITCH)))  # waist of the vertebra
     spine = ellipsoid(x, y, 0.0, (0, SPINE, 0), (18 * shape, 14 * shape, 99))
     arch = np.abs(np.hypot(x, y - SPINE - 21) - 11) - 2.8
     spike = np.maximum(np.abs(x) - 3, np.abs(y - SPINE - 41) - 12)

@@ -7,6 +7,7 @@ are rendered one by one, so x and y are arrays and z is a number.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -19,6 +20,7 @@ from scipy.sparse import csr_array
 
 Field = NDArray[np.floating[Any]]
 Point = tuple[float, float, float]
+Centreline = Sequence[tuple[float, float, float, float]]  # points (x, y, z, radius) in mm
 LATTICE = 32  # nodes of a noise field along each axis before it repeats
 SPLINE_VARIANCE = 151.0 / 315.0  # mean of the squared cubic B-spline weights, per axis
 
@@ -112,8 +114,8 @@ def rotate(x: Field, y: Field, angle: float) -> tuple[Field, Field]:
     return c * x + s * y, c * y - s * x
 
 
-def tube(x: Field, y: Field, z: float, path: list[tuple[float, float, float, float]]) -> Field:
-    """Distance to a tube through points (x, y, z, radius), all in mm."""
+def tube(x: Field, y: Field, z: float, path: Centreline) -> Field:
+    """Distance to a tube along `path`, all in mm."""
     nearest = np.full(x.shape, np.inf, dtype=np.float32)
     for start, end in pairwise(path):
         (ax, ay, az, ar), (bx, by, bz, br) = start, end
@@ -141,7 +143,7 @@ def vessel_tree(root: Field, targets: Field, radius: float) -> Field:
     Returns:
         Segments [m,8]: start x, y, z, radius, end x, y, z, radius.
     """
-    segments: list[NDArray[np.floating]] = []
+    segments: list[Field] = []
     waiting = [(np.asarray(root, dtype=np.float32), targets, 0)]
     while waiting:
         start, points, depth = waiting.pop()

@@ -26,6 +26,11 @@ INTERCEPT = -1024.0
 PADDING = -2000  # stored value outside the circular field of view
 LUNG, SOFT_TISSUE = Window(-600.0, 1500.0), Window(40.0, 400.0)
 SUBSLICES = 2
+Kind = Literal["solid", "spiculated", "ground_glass", "consolidation", "calcified"]
+LESIONS: dict[Kind, tuple[float, float, float, float]] = {  # diameter in mm and HU, low and high
+    "solid": (4, 24, -40, 60), "spiculated": (9, 28, 0, 60), "ground_glass": (10, 30, -720, -480),
+    "consolidation": (16, 30, -80, 40), "calcified": (4, 12, 250, 800),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Scan:
 class Lesion:
     """Everything that chance decides about a lesion, except where lung allows it to be."""
 
-    kind: Literal["solid", "spiculated", "ground_glass", "consolidation", "calcified"]
+    kind: Kind
     diameter: float  # mm
     hu: float
     rough: float
@@ -70,13 +75,8 @@ class Lesion:
     @staticmethod
     def draw(rng: np.random.Generator) -> Lesion:
         """Draw a lesion."""
-        kinds = ("solid", "spiculated", "ground_glass", "consolidation", "calcified")
-        kind = kinds[rng.choice(5, p=(0.3, 0.25, 0.2, 0.15, 0.1))]
-        small, large, thin, dense = {
-            "solid": (4, 24, -40, 60), "spiculated": (9, 28, 0, 60),
-            "ground_glass": (10, 30, -720, -480), "consolidation": (16, 30, -80, 40),
-            "calcified": (4, 12, 250, 800),
-        }[kind]  # fmt: skip
+        kind = list(LESIONS)[rng.choice(5, p=(0.3, 0.25, 0.2, 0.15, 0.1))]
+        small, large, thin, dense = LESIONS[kind]
         return Lesion(
             kind=kind,
             diameter=rng.uniform(small, large),

@@ -22,6 +22,10 @@ from intact.image import Image
 
 BITS = 12
 TOP = 2**BITS - 1
+Kind = Literal["nodule", "consolidation", "effusion", "pneumothorax"]
+SIZES: dict[Kind, tuple[float, float]] = {  # mm, as `Finding.size`, smallest and largest
+    "nodule": (7, 30), "consolidation": (35, 90), "effusion": (15, 70), "pneumothorax": (10, 35),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Exposure:
     low: float  # attenuation shown as black
     high: float  # attenuation shown as white
     edge: float  # unsharp masking of the presentation
-    border: tuple[float, float, float, float]  # collimated margin, as shares of the field
+    border: tuple[float, ...]  # collimated top, bottom, left, right, as shares of the field
     marker: tuple[float, float] | None  # place of the side marker, as shares of the field
     inverted: bool  # stored as MONOCHROME1
     seed: int
@@ -57,7 +61,7 @@ class Exposure:
             low=rng.uniform(0.55, 1.1),
             high=rng.uniform(5.6, 6.8),
             edge=rng.uniform(0.2, 0.8),
-            border=tuple(float(n) for n in narrow),  # type: ignore[arg-type]
+            border=tuple(narrow.tolist()),
             marker=place if rng.random() < 0.7 else None,
             inverted=bool(rng.random() < 0.3),
             seed=int(rng.integers(2**31)),
@@ -68,7 +72,7 @@ class Exposure:
 class Finding:
     """Everything that chance decides about a finding, except where lung allows it to be."""
 
-    kind: Literal["nodule", "consolidation", "effusion", "pneumothorax"]
+    kind: Kind
     side: Literal[-1, 1]  # -1 is the patient's right
     size: float  # mm: diameter, or height of an effusion, or width of a pneumothorax
     density: float  # share of the air that is replaced; of a nodule, relative to water
@@ -77,14 +81,11 @@ class Finding:
     @staticmethod
     def draw(rng: np.random.Generator) -> Finding:
         """Draw a finding."""
-        kinds = ("nodule", "consolidation", "effusion", "pneumothorax")
-        kind = kinds[rng.choice(4, p=(0.35, 0.3, 0.2, 0.15))]
-        small, large = {"nodule": (7, 30), "consolidation": (35, 90), "effusion": (15, 70),
-                        "pneumothorax": (10, 35)}[kind]  # fmt: skip
+        kind = list(SIZES)[rng.choice(4, p=(0.35, 0.3, 0.2, 0.15))]
         return Finding(
             kind=kind,
             side=-1 if rng.random() < 0.5 else 1,
-            size=rng.uniform(small, large),
+            size=rng.uniform(*SIZES[kind]),
             density=rng.uniform(0.9, 1.6) if kind == "nodule" else rng.uniform(0.2, 0.65),
             seed=int(rng.integers(2**31)),
         )

@@ -165,7 +165,7 @@ def is_colour(image: Image) -> bool:
 def thumbnail(prepared: Float[Tensor, "c h w"], side: int = 32) -> Float[ndarray, "side side"]:
     """A small grey copy for finding look-alikes."""
     small = F.interpolate(prepared.mean(dim=0)[None, None], size=(side, side), mode="area")
-    return small[0, 0].numpy()  # type: ignore[no-any-return]
+    return small[0, 0].numpy()
 
 
 def _grey(plane: Image) -> NDArray[np.float32]:

@@ -44,7 +44,7 @@ class Autoencoder(nn.Module):
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Encode and decode."""
-        return self.decoder(self.encoder(images))  # type: ignore[no-any-return]
+        return self.decoder(self.encoder(images))
 
 
 def _block(convolution: nn.Module, width: int) -> nn.Module:

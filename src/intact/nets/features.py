@@ -37,6 +37,10 @@ class FrozenFeatures(nn.Module):
         WeightsError: At the first forward pass, when no weights can be found.
     """
 
+    loaded: Tensor
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self, backbone: str, layers: tuple[str, ...], precision: Precision = "float32"
     ) -> None:
@@ -70,11 +74,11 @@ class FrozenFeatures(nn.Module):
                 f"{lost[0]!r}: the file stops before {self.layers[-1]!r}; choose shallower layers "
                 "or give complete weights"
             )
-        self.net.to(memory_format=torch.channels_last)
+        nn.utils.convert_conv2d_weight_memory_format(self.net, torch.channels_last)
         self.loaded.fill_(True)
 
 
-def _build(backbone: str, layers: tuple[str, ...]) -> nn.Module:
+def _build(backbone: str, layers: tuple[str, ...]) -> ResNet | Scattering:
     try:
         match backbone:
             case "resnet18":

@@ -30,6 +30,8 @@ class Scattering(nn.Module):
         outputs: Stage names, "layer1" (1/4 of the input's side) to "layer4" (1/32).
     """
 
+    bank: Tensor
+
     def __init__(self, outputs: tuple[str, ...]) -> None:
         super().__init__()
         self.outputs = outputs

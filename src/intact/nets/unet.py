@@ -55,7 +55,7 @@ class UNet(nn.Module):
             skips.append(x)
         for grow, block, skip in zip(self.up, self.merge, reversed(skips[:-1]), strict=True):
             x = block(torch.cat([skip, grow(x)], dim=1))
-        return self.head(x)  # type: ignore[no-any-return]
+        return self.head(x)
 
 
 def _double(inputs: int, outputs: int) -> nn.Module:

@@ -42,8 +42,8 @@ def find_weights(name: str) -> Path:
     raise WeightsError(
         f"no weights for the backbone {name!r}: INTACT_WEIGHTS is "
         f"{given or 'not set'}, the package ships none, and huggingface_hub is not installed. "
-        f"(1) Put {name}.safetensors (torchvision's key names) into a folder and set INTACT_WEIGHTS "
-        "to it; (2) or `pip install huggingface_hub` on a machine with a network; "
+        f"(1) Put {name}.safetensors (torchvision's key names) into a folder and set "
+        "INTACT_WEIGHTS to it; (2) or `pip install huggingface_hub` on a machine with a network; "
         "(3) or use the backbone that needs none: --set backbone=scattering"
     )
 
@@ -61,5 +61,6 @@ def _from_hub(name: str) -> Path:
     except (OSError, huggingface_hub.errors.HfHubHTTPError) as error:
         raise WeightsError(
             f"the hub did not give the weights of {name!r} ({error.__class__.__name__}); copy "
-            f"model.safetensors of {HUB[name]} to {name}.safetensors and set INTACT_WEIGHTS to its folder"
+            f"model.safetensors of {HUB[name]} to {name}.safetensors and set INTACT_WEIGHTS to its "
+            "folder"
         ) from error
