@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from results import environment, replace_rows
 
 import intact
 from intact.anomaly import METHODS
@@ -29,6 +28,7 @@ from intact.filters import local_mean
 from intact.metrics.detection import auroc, average_precision
 from intact.metrics.statistics import bootstrap, false_alarm_acceptance
 from intact.nets.features import FrozenFeatures
+from results import environment, replace_rows
 
 PACKS = ("brain_mri", "chest_xray", "lung_ct")
 ALPHA = 0.05
@@ -63,9 +63,7 @@ def measure(pack: Path, method: str, seed: int) -> list[dict[str, Any]]:
         "expected_alarms_high": expected[1],
         **seconds,
     }
-    return [
-        {"kind": row["kind"], "n": row["n"], **spans(row), **common} for row in labels["per_kind"]
-    ]
+    return [{"kind": row["kind"], "n": row["n"], **spans(row), **common} for row in labels["per_kind"]]
 
 
 def spans(row: dict[str, Any]) -> dict[str, float]:
@@ -80,7 +78,7 @@ def spans(row: dict[str, Any]) -> dict[str, float]:
 def floor(pack: Path, seed: int) -> list[dict[str, Any]]:
     """The plain PatchCore that every default has to beat."""
     torch.manual_seed(seed)
-    net = FrozenFeatures("resnet18", ("layer2", "layer3"))
+    net = FrozenFeatures("resnet18", ("layer2", "layer3"), 1, "float32")
 
     def features(folder: Path) -> torch.Tensor:
         rows = []

@@ -1,8 +1,8 @@
 """Does a screening run that is killed at any moment end with the results of an unbroken one?
 
 Screens a pack once without a break. Then, again and again, starts the same run, kills all its
-processes at a random moment (SIGKILL), runs the same command to its end, and compares findings
-and maps byte for byte. Each kill becomes one row of the table.
+processes (SIGKILL) at a random moment, runs the same command to its end, and compares findings and
+maps byte for byte. Each kill becomes one row of the table.
 
     python benchmarks/kill_resume.py brain_mri/test --model model
 
@@ -13,7 +13,6 @@ any run differed.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import random
 import shutil
@@ -27,11 +26,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
+from results import environment, replace_rows
 
-import intact
-
-RESULTS = Path(__file__).parent / "results" / "kill_resume.csv"
+LATER = 0.2  # seconds that a kill may come after the row it was aimed at: about one batch
 
 
 def main() -> None:
@@ -40,37 +37,31 @@ def main() -> None:
     pack = Path(os.environ["INTACT_DATA"]) / asked.pack
     with tempfile.TemporaryDirectory(prefix="kill-resume-") as folder:
         rows = list(kills(pack, asked.model, Path(folder), asked.kills, asked.seed))
-    facts = {"pack": asked.pack, "seed": asked.seed, "commit": commit(), "intact": intact.__version__,
-             "torch": torch.__version__, "device": f"cpu, {os.cpu_count()} cores"}  # fmt: skip
-    asked.results.parent.mkdir(parents=True, exist_ok=True)
-    with asked.results.open("w", newline="") as file:
-        table = csv.DictWriter(file, [*rows[0], *facts])
-        table.writeheader()
-        table.writerows(row | facts for row in rows)
+    measured = {"pack": asked.pack, "seed": asked.seed}
+    replace_rows(asked.results, measured, [measured | row | environment() for row in rows])
     same = sum(row["findings_equal"] == row["maps_equal"] == "yes" for row in rows)
     within = sum(0 < row["rows_at_kill"] < row["rows"] for row in rows)
-    print(f"{same} of {len(rows)} killed runs ended with the findings and maps of the unbroken run; "
-          f"{within} were killed with some but not all of their rows on disk")  # fmt: skip
+    print(
+        f"{same} of {len(rows)} killed runs ended with the findings and maps of the unbroken "
+        f"run; {within} were killed with some but not all of their rows on disk"
+    )
     sys.exit(same != len(rows))
 
 
 def kills(pack: Path, model: Path, folder: Path, count: int, seed: int) -> Iterator[dict[str, Any]]:
     """One row per killed and resumed run."""
-    began = time.monotonic()
     finish(pack, model, folder / "whole")
-    unbroken = time.monotonic() - began
     whole = findings(folder / "whole")
     rng = random.Random(seed)  # noqa: S311 - chance, not secrecy
     for number in range(count):
         out = folder / f"killed-{number}"
-        moment = rng.uniform(0.0, unbroken)
-        kill_after(moment, pack, model, out)
+        aim = rng.randrange(whole.count(b"\n"))
+        moment = kill_at(aim, rng.uniform(0.0, LATER), pack, model, out)
         reached = findings(out).count(b"\n")
         finish(pack, model, out)
         row = {
             "kill": number,
             "moment_s": round(moment, 3),
-            "unbroken_s": round(unbroken, 3),
             "rows_at_kill": reached,
             "rows": whole.count(b"\n"),
             "findings_equal": yes(findings(out) == whole),
@@ -83,7 +74,8 @@ def kills(pack: Path, model: Path, folder: Path, count: int, seed: int) -> Itera
 
 def command(pack: Path, model: Path, out: Path) -> list[str]:
     """The run, to be started as often as needed."""
-    return [sys.executable, "-m", "intact", "screen", str(pack), "--model", str(model), "-o", str(out)]  # fmt: skip
+    words = ["screen", str(pack), "--model", str(model), "-o", str(out)]
+    return [sys.executable, "-m", "intact", *words]
 
 
 def finish(pack: Path, model: Path, out: Path) -> None:
@@ -93,19 +85,28 @@ def finish(pack: Path, model: Path, out: Path) -> None:
         sys.exit(f"the run ended with exit code {done.returncode}: {done.stderr}")
 
 
-def kill_after(seconds: float, pack: Path, model: Path, out: Path) -> None:
-    """Start a run and kill all its processes after some time."""
-    process = subprocess.Popen(
+def start(pack: Path, model: Path, out: Path) -> subprocess.Popen[bytes]:
+    """Start the run as the head of a process group of its own."""
+    return subprocess.Popen(
         command(pack, model, out),
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(seconds)
+
+
+def kill_at(rows: int, later: float, pack: Path, model: Path, out: Path) -> float:
+    """Kill all processes of a run some time after so many rows are on disk; returns the moment."""
+    began = time.monotonic()
+    process = start(pack, model, out)
+    while process.poll() is None and findings(out).count(b"\n") < rows:
+        time.sleep(0.005)
+    time.sleep(later)
+    moment = time.monotonic() - began
     with suppress(ProcessLookupError):  # it was at its end already
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    return moment
 
 
 def findings(out: Path) -> bytes:
@@ -124,17 +125,6 @@ def yes(equal: bool) -> str:
     return "yes" if equal else "no"
 
 
-def commit() -> str:
-    """The commit that was measured, with a mark when files differ from it."""
-    return subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent,
-    ).stdout.strip()
-
-
 def arguments() -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -142,7 +132,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, required=True, help="folder that `intact fit` wrote")
     parser.add_argument("--kills", type=int, default=20, help="how many runs to kill")
     parser.add_argument("--seed", type=int, default=0, help="decides the moments")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the table to write")
+    parser.add_argument("--results", default="kill_resume.csv", help="file in benchmarks/results")
     return parser.parse_args()
 
 

@@ -41,12 +41,8 @@ def read_rows(name: str) -> list[dict[str, str]]:
 
 def replace_rows(name: str, keys: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
     """Write `rows` in place of the stored rows that agree with `keys`."""
-    kept = [
-        row for row in read_rows(name) if any(row.get(k) != str(v) for k, v in keys.items())
-    ]
-    rounded = [
-        {k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows
-    ]
+    kept = [row for row in read_rows(name) if any(row.get(k) != str(v) for k, v in keys.items())]
+    rounded = [{k: f"{v:.4f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows]
     merged = [*kept, *rounded]
     columns = list(dict.fromkeys(column for row in merged for column in row))
     FOLDER.mkdir(exist_ok=True)

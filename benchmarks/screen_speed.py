@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 import torch
-from results import environment, replace_rows
 
 import intact
 from intact.image import Image
+from results import environment, replace_rows
 
 CORES = len(os.sched_getaffinity(0))
 FORWARD_BATCH = 16

@@ -232,9 +232,7 @@ class MadeRun:
 def phantom(rng: np.random.Generator, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
     """A head of 12-bit values and a smooth lesion somewhere in it, both [D,H,W]."""
     depth = shape[0]
-    z, y, x = np.meshgrid(
-        *(np.linspace(-1, 1, n) if n > 1 else [0.0] for n in shape), indexing="ij"
-    )
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) if n > 1 else [0.0] for n in shape), indexing="ij")
     radius = np.sqrt((x / 0.8) ** 2 + (y / 0.9) ** 2 + (0.5 * z) ** 2)
     at_y, at_x = rng.uniform(-0.4, 0.4, 2)
     lesion = np.exp(-((y - at_y) ** 2 + (x - at_x) ** 2 + (2 * z - 0.5 * (depth > 1)) ** 2) / 0.03)

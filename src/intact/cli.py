@@ -41,18 +41,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for 
 
 @app.command(epilog=EXIT_CODES)
 def fit(
-    normals: Annotated[
-        list[Path], typer.Argument(help="Files, folders or zips of normal images only.")
-    ],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="MODEL", help="Folder for the model.")
-    ],
+    normals: Annotated[list[Path], typer.Argument(help="Files, folders or zips of normal images only.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="Folder for the model.")],
     method: Annotated[str, typer.Option(help="See `intact methods`.")] = "patchcore",
     fields: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="FIELD=VALUE", help="Change a hyper-parameter; may be repeated."
-        ),
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change a hyper-parameter; may be repeated."),
     ] = None,
     calibrate: Annotated[
         float, typer.Option(min=0.01, max=0.9, help="Share of the images held out for p-values.")
@@ -63,9 +57,7 @@ def fit(
     ] = "",
     window: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="CENTRE,WIDTH", help="A window in HU, one channel each; may be repeated."
-        ),
+        typer.Option(metavar="CENTRE,WIDTH", help="A window in HU, one channel each; may be repeated."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides the split and all chance in the method.")] = 0,
     as_json: AsJson = False,
@@ -89,6 +81,8 @@ def fit(
         )
         result.model.save(output)
     card = result.model.card
+    for note in result.notes:
+        _say(note)
     for file in result.rejected:
         _say(f"left out {file.name}: {file.reason}")
     if as_json:
@@ -103,12 +97,8 @@ def fit(
 
 @app.command(epilog=EXIT_CODES)
 def screen(
-    paths: Annotated[
-        list[Path], typer.Argument(help="Files, folders or zips: DICOM, NIfTI, PNG, TIFF, ...")
-    ],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="OUT", help="Folder for the results.")
-    ],
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders or zips: DICOM, NIfTI, PNG, TIFF, ...")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder for the results.")],
     model: Annotated[
         list[Path] | None,
         typer.Option(
@@ -120,16 +110,12 @@ def screen(
     ] = 0.05,
     labels: Annotated[
         str,
-        typer.Option(
-            help="'folder': truth from folder names (good = normal), masks in ground_truth/."
-        ),
+        typer.Option(help="'folder': truth from folder names (good = normal), masks in ground_truth/."),
     ] = "",
     identify: Annotated[
         bool, typer.Option("--identify", help="Put patient IDs into findings and report.")
     ] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes; one per core by default.")
-    ] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes; one per core by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Screen images; write findings, heat maps and a report.
@@ -165,21 +151,24 @@ def methods(as_json: AsJson = False) -> None:
     """List the detectors, their papers and their hyper-parameters."""
     from intact.anomaly import METHODS
 
-    listed = {
-        name: {
-            "family": kind.family,
-            "source": kind.source,
-            "fields": {f.name: f.default for f in dataclasses.fields(kind)},
-        }
+    defaults = {
+        name: {field.name: field.default for field in dataclasses.fields(kind)}
         for name, kind in METHODS.items()
     }
     if as_json:
-        print(json.dumps(listed))
+        print(
+            json.dumps(
+                {
+                    name: {"family": kind.family, "source": kind.source, "fields": defaults[name]}
+                    for name, kind in METHODS.items()
+                }
+            )
+        )
         return
     table = Table("method", "family", "paper", "fields (change with --set)", show_lines=True)
-    for name, entry in listed.items():
-        shown = ", ".join(f"{k}={v}" for k, v in entry["fields"].items())
-        table.add_row(name, entry["family"], entry["source"], shown)
+    for name, kind in METHODS.items():
+        shown = ", ".join(f"{field}={value}" for field, value in defaults[name].items())
+        table.add_row(name, kind.family, kind.source, shown)
     Console().print(table)
 
 
@@ -244,9 +233,7 @@ def _window(text: str) -> tuple[float, float]:
     try:
         centre, width = map(float, text.split(","))
     except ValueError:
-        raise UsageError(
-            f"--window {text}: write it as CENTRE,WIDTH in HU, such as 40,400"
-        ) from None
+        raise UsageError(f"--window {text}: write it as CENTRE,WIDTH in HU, such as 40,400") from None
     return centre, width
 
 

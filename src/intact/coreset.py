@@ -40,9 +40,7 @@ def greedy_k_center(
     return chosen
 
 
-def random_projection(
-    dimension: int, target: int, generator: torch.Generator
-) -> Float[Tensor, "d t"]:
+def random_projection(dimension: int, target: int, generator: torch.Generator) -> Float[Tensor, "d t"]:
     """A Gaussian Johnson-Lindenstrauss projection that keeps distances on average."""
     return torch.randn(dimension, target, generator=generator) / target**0.5
 

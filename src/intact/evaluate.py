@@ -33,9 +33,7 @@ PIXEL_RESAMPLES = 100  # each sorts every pixel
 Triple = list[float]
 
 
-def evaluate_findings(
-    rows: Sequence[Row], masks: dict[str, Path], out: Path, alpha: float
-) -> dict[str, Any]:
+def evaluate_findings(rows: Sequence[Row], masks: dict[str, Path], out: Path, alpha: float) -> dict[str, Any]:
     """Measure every detector of a run.
 
     Args:
@@ -48,9 +46,7 @@ def evaluate_findings(
         Lists of plain rows: "per_kind" (AUROC, average precision and the share flagged of each
         kind against the normals, and of all kinds together), "false_alarm_rate" and "pixel".
     """
-    usable = [
-        row for row in rows if row["error"] is None and row["score"] is not None and row["label"]
-    ]
+    usable = [row for row in rows if row["error"] is None and row["score"] is not None and row["label"]]
     result: dict[str, Any] = {"per_kind": [], "false_alarm_rate": [], "pixel": []}
     for detector in dict.fromkeys(row["detector"] for row in usable):
         mine = [row for row in usable if row["detector"] == detector]
@@ -92,9 +88,7 @@ def _kind(detector: str, kind: str, normals: list[Row], abnormal: list[Row]) -> 
     groups = _patients(normals + abnormal)
 
     def measure(metric: Callable[..., float]) -> Triple:
-        return _triple(
-            bootstrap(metric, scores, truth, groups=groups, strata=truth, resamples=RESAMPLES)
-        )
+        return _triple(bootstrap(metric, scores, truth, groups=groups, strata=truth, resamples=RESAMPLES))
 
     flagged = sum(row["flagged"] for row in abnormal)
     return {
@@ -114,9 +108,7 @@ def _false_alarms(detector: str, normals: list[Row], alpha: float) -> dict[str, 
             "alpha": alpha}  # fmt: skip
 
 
-def _pixel(
-    detector: str, rows: list[Row], masks: dict[str, Path], out: Path
-) -> dict[str, Any] | None:
+def _pixel(detector: str, rows: list[Row], masks: dict[str, Path], out: Path) -> dict[str, Any] | None:
     """Localisation over all images with a map: those with a mask, and the normal ones."""
     maps: list[NDArray[np.float32]] = []
     truth: list[NDArray[np.bool_]] = []
@@ -134,12 +126,10 @@ def _pixel(
     if not any(mask.any() for mask in truth) or all(mask.any() for mask in truth):
         return None
     stacked, masked = np.stack(maps), np.stack(truth)
-    has_lesion = masked.any(axis=(1, 2))
+    has_lesion: NDArray[np.bool_] = np.any(masked, axis=(1, 2))
 
     def measure(metric: Callable[..., float]) -> Triple:
-        return _triple(
-            bootstrap(metric, stacked, masked, strata=has_lesion, resamples=PIXEL_RESAMPLES)
-        )
+        return _triple(bootstrap(metric, stacked, masked, strata=has_lesion, resamples=PIXEL_RESAMPLES))
 
     return {
         "detector": detector,

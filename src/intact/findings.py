@@ -61,9 +61,7 @@ class Findings:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._file.close()
-            raise UsageError(
-                f"{self.out}: another process is screening into it right now"
-            ) from None
+            raise UsageError(f"{self.out}: another process is screening into it right now") from None
         try:
             self._take_up()
         except BaseException:
@@ -146,9 +144,7 @@ class Findings:
                 ) from None
             return self._write_run()
         except ValueError as error:
-            raise UsageError(
-                f"{self.out / 'run.json'} is damaged ({error}); choose another -o"
-            ) from error
+            raise UsageError(f"{self.out / 'run.json'} is damaged ({error}); choose another -o") from error
         for key, name in SAME.items():
             if earlier.get(key) != json.loads(json.dumps(self.run[key])):
                 raise UsageError(

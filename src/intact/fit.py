@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,12 @@ from intact.anomaly.base import SCORE_BATCH
 from intact.data.cache import PlaneCache
 from intact.data.splits import hold_out, look_alikes
 from intact.data.transforms import Preparation, choose_preparation, thumbnail
-from intact.errors import InputError, TooFewNormalsError, UsageError
+from intact.errors import InputError, TooFewNormalsError, UsageError, WeightsError
 from intact.image import Image
 from intact.io import Rejected, Unit, index, read_unit
 from intact.model import Card, Model, batched, group_of
+from intact.nets.features import best_precision
+from intact.nets.weights import find_weights
 from intact.scores import Calibration, pixel_quantiles
 
 BATCH = 32  # planes per training batch
@@ -45,10 +48,17 @@ class Normal:
 
 @dataclass(frozen=True)
 class Fit:
-    """What fitting gave: the model, and the files it could not use."""
+    """What fitting gave.
+
+    Args:
+        model: Ready to screen.
+        rejected: Files that could not be used, and why.
+        notes: What was chosen for the user, in words.
+    """
 
     model: Model
     rejected: list[Rejected]
+    notes: list[str]
 
 
 def fit(
@@ -82,13 +92,12 @@ def fit(
         InputError: There is no image that can be read.
         TooFewNormalsError: Fewer images than the method or the split needs.
     """
-    detector = make_detector(method, {"seed": seed, **(fields or {})})
+    suited, notes = _suit_to_machine(method, fields or {})
+    detector = make_detector(method, {"seed": seed, **suited})
     found = index([Path(path) for path in normals])
     rejected = [entry for entry in found if isinstance(entry, Rejected)]
     units = [entry for entry in found if isinstance(entry, Unit)]
-    preparation = choose_preparation(
-        _sample(units, seed, normals, rejected), detector.size, windows
-    )
+    preparation = choose_preparation(_sample(units, seed, normals, rejected), detector.size, windows)
     with PlaneCache(preparation.channels, preparation.size) as cache:
         images = list(_read_all(units, preparation, cache, rejected, group_by))
         held = _held_out(images, cache, calibrate, seed)
@@ -109,22 +118,46 @@ def fit(
         volumes=_most([image.planes.stop - image.planes.start > 1 for image in images]),
         group_by=group_by,
     )
-    return Fit(Model(detector, preparation, calibration, card), rejected)
+    return Fit(Model(detector, preparation, calibration, card), rejected, notes)
 
 
 def make_detector(method: str, fields: dict[str, Any]) -> Detector:
     """A detector by its name in `METHODS`.
 
     Raises:
-        UsageError: Unknown method or field.
+        UsageError: Unknown method or field, or a value of another type than the field's.
     """
     if method not in METHODS:
         raise UsageError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
     kind = METHODS[method]
-    known = kind.__dataclass_fields__
+    known = {field.name: field.default for field in dataclasses.fields(kind)}
     if unknown := sorted(set(fields) - set(known)):
         raise UsageError(f"{method} has no field {unknown[0]!r}; it has {', '.join(known)}")
+    for name, value in fields.items():
+        allowed = (int, float) if isinstance(known[name], float) else type(known[name])
+        if not isinstance(value, allowed):
+            raise UsageError(f"{method} cannot take {name}={value!r}: give a value like {known[name]!r}")
     return kind(**fields)
+
+
+def _suit_to_machine(method: str, fields: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Fill in the fields whose best value depends on this machine, unless the user gave them."""
+    known = getattr(METHODS.get(method), "__dataclass_fields__", {})
+    suited, notes = dict(fields), []
+    if "precision" in known and "precision" not in fields:
+        suited["precision"] = best_precision()
+    if "backbone" in known and "backbone" not in fields:
+        wanted = known["backbone"].default
+        try:
+            find_weights(wanted)
+        except WeightsError:
+            suited["backbone"] = "scattering"
+            notes.append(
+                f"no weights for {wanted} were found, so fixed wavelets (scattering) are used instead; "
+                "on real images pretrained weights find clearly more: put them into a folder and set "
+                "INTACT_WEIGHTS to it"
+            )
+    return suited, notes
 
 
 def _sample(
@@ -178,9 +211,7 @@ def _read_all(
         )
 
 
-def _held_out(
-    images: list[Normal], cache: PlaneCache, share: float, seed: int
-) -> Bool[ndarray, "n"]:
+def _held_out(images: list[Normal], cache: PlaneCache, share: float, seed: int) -> Bool[ndarray, "n"]:
     """True for the images to calibrate on: whole patients; look-alikes where those are unknown."""
     planes = cache.planes()
     middles = [(i.planes.start + i.planes.stop) // 2 for i in images]
@@ -195,9 +226,7 @@ def _held_out(
         ) from error
 
 
-def _calibrate(
-    detector: Detector, images: list[Normal], cache: PlaneCache, *, grouped: bool
-) -> Calibration:
+def _calibrate(detector: Detector, images: list[Normal], cache: PlaneCache, *, grouped: bool) -> Calibration:
     """Scores of held-out normals; a volume's is its highest plane's, as in screening."""
     planes = cache.planes()
     members = np.concatenate([np.arange(i.planes.start, i.planes.stop) for i in images])

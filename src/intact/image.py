@@ -96,13 +96,13 @@ class Image:
     affine: NDArray[np.float64] | None = None
     modality: str = ""
     bits: int = 0
-    scale: Scale = Scale()  # noqa: RUF009 - frozen, so it can be shared
+    scale: Scale = Scale()
     windows: tuple[Window, ...] = ()
     voi: VoiTable | None = None
     padding: tuple[float, float] | None = None
     palette: NDArray[Any] | None = None
     palette_first: int = 0
-    identity: Identity = Identity()  # noqa: RUF009 - frozen, so it can be shared
+    identity: Identity = Identity()
     header: Any = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
 
@@ -113,9 +113,7 @@ class Image:
                 f"needs at least {'[H,W,3]' if self.colour else '[H,W]'}"
             )
         if self.colour and self.pixels.shape[-1] != 3:
-            raise ValueError(
-                f"{self.photometric} pixels have {self.pixels.shape[-1]} samples, not 3"
-            )
+            raise ValueError(f"{self.photometric} pixels have {self.pixels.shape[-1]} samples, not 3")
         if not self.bits:
             object.__setattr__(self, "bits", 8 * self.pixels.dtype.itemsize)
 
@@ -162,16 +160,12 @@ class Image:
             stored range (0 to 2**bits - 1); padding keeps whatever value it maps to.
         """
         if self.palette is not None:
-            index = np.clip(
-                self.pixels.astype(np.int64) - self.palette_first, 0, len(self.palette) - 1
-            )
+            index = np.clip(self.pixels.astype(np.int64) - self.palette_first, 0, len(self.palette) - 1)
             return self.palette[index].astype(np.float32)
         if self.photometric == "YBR_FULL":
             return _ybr_to_rgb(self.pixels, self.bits)
         if self.scale.table is not None:
-            index = np.clip(
-                self.pixels.astype(np.int64) - self.scale.first, 0, len(self.scale.table) - 1
-            )
+            index = np.clip(self.pixels.astype(np.int64) - self.scale.first, 0, len(self.scale.table) - 1)
             return self.scale.table[index]
         return self._linear()
 
@@ -200,9 +194,7 @@ class Image:
         if window is not None:
             shown = apply_window(values, window)
         elif self.voi is not None:
-            index = np.clip(
-                np.rint(values).astype(np.int64) - self.voi.first, 0, len(self.voi.values) - 1
-            )
+            index = np.clip(np.rint(values).astype(np.int64) - self.voi.first, 0, len(self.voi.values) - 1)
             shown = self.voi.values[index].astype(np.float32) / float(2**self.voi.bits - 1)
         else:
             shown = _stretch(values, measured=~self.padding_mask())

@@ -94,17 +94,13 @@ class Model:
 
         Planes of neighbouring images share a batch; that changes speed, never a score.
         """
-        planes = (
-            (i, *prepared) for i, image in enumerate(images) for prepared in self._prepare(image)
-        )
+        planes = ((i, *prepared) for i, image in enumerate(images) for prepared in self._prepare(image))
         pending: list[tuple[int, float, Tensor | None, Placement]] = []
         following = 0
         for batch in batched(planes, SCORE_BATCH):
             owners, tensors, placements = zip(*batch, strict=True)
             scores = self.detector.score(torch.stack(tensors))
-            maps: Iterable[Tensor | None] = (
-                [None] * len(batch) if scores.pixel is None else scores.pixel
-            )
+            maps: Iterable[Tensor | None] = [None] * len(batch) if scores.pixel is None else scores.pixel
             pending += zip(owners, scores.image.tolist(), maps, placements, strict=True)
             while pending[-1][0] > following:  # all planes of that image have been scored
                 yield _reading([row for row in pending if row[0] == following])
@@ -159,13 +155,9 @@ class Model:
         """Reasons to doubt that this image is of the kind the model was fitted on."""
         card, doubts = self.card, []
         if card.modality and image.modality and image.modality != card.modality:
-            doubts.append(
-                f"the model was fitted on {card.modality}, this image is {image.modality}"
-            )
+            doubts.append(f"the model was fitted on {card.modality}, this image is {image.modality}")
         if image.bits != card.bits:
-            doubts.append(
-                f"the model was fitted on {card.bits}-bit images, this one has {image.bits} bits"
-            )
+            doubts.append(f"the model was fitted on {card.bits}-bit images, this one has {image.bits} bits")
         if card.volumes and image.planes == 1:
             doubts.append(
                 "the model was calibrated on volumes, this is a single plane: its p-value is too large"
@@ -176,9 +168,7 @@ class Model:
                 f"worst plane times {image.planes}"
             )
         if is_colour(image) and not self.preparation.colour:
-            doubts.append(
-                "the model was fitted on grey images, this one is in colour and was turned grey"
-            )
+            doubts.append("the model was fitted on grey images, this one is in colour and was turned grey")
         return doubts
 
     def save(self, folder: str | Path) -> None:
@@ -190,9 +180,7 @@ class Model:
         """
         folder = Path(folder)
         calibration = {
-            f"calibration.{name}": torch.from_numpy(
-                np.ascontiguousarray(getattr(self.calibration, name))
-            )
+            f"calibration.{name}": torch.from_numpy(np.ascontiguousarray(getattr(self.calibration, name)))
             for name in ("image", "peak", "pixel")
         }
         manifest = {

@@ -49,9 +49,7 @@ def _describe(found: object, spacing: tuple[float, ...] | None, p_value: float) 
         center=(int(coords[worst, 0]), int(coords[worst, 1]), int(coords[worst, 2])),
         area_px=len(rows),
         area_mm2=len(rows) * spacing[0] * spacing[1] if spacing else None,
-        extent_mm=((box[2] - box[0]) * spacing[0], (box[3] - box[1]) * spacing[1])
-        if spacing
-        else None,
+        extent_mm=((box[2] - box[0]) * spacing[0], (box[3] - box[1]) * spacing[1]) if spacing else None,
         peak=float(scores[worst]),
         p_value=p_value,
     )

@@ -48,9 +48,7 @@ class Region:
     p_value: float
 
 
-def conformal_p_values(
-    scores: Float[ndarray, "n"], normals: Float[ndarray, "m"]
-) -> Float[ndarray, "n"]:
+def conformal_p_values(scores: Float[ndarray, "n"], normals: Float[ndarray, "m"]) -> Float[ndarray, "n"]:
     """The share of normal scores at least as large, each new score counted among them.
 
     p = (1 + #{normals >= score}) / (m + 1). For a new normal image that is exchangeable with
@@ -128,9 +126,7 @@ class Calibration:
         return np.ones(len(self.image), bool)
 
 
-def pixel_quantiles(
-    maps: Iterable[Float[ndarray, "h w"]], per_map: int = 4096
-) -> NDArray[np.float64]:
+def pixel_quantiles(maps: Iterable[Float[ndarray, "h w"]], per_map: int = 4096) -> NDArray[np.float64]:
     """The 1001 quantiles of pixel scores pooled over maps, from an even subsample of each."""
     kept = [m.ravel()[:: max(1, m.size // per_map)] for m in maps]
     return np.quantile(np.concatenate(kept), np.linspace(0, 1, 1001)) if kept else np.empty(0)

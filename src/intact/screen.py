@@ -123,15 +123,11 @@ def screen(
 
 def _load_models(folders: Sequence[str | Path], alpha: float) -> list[Model]:
     if not 0.0 < alpha < 1.0:
-        raise UsageError(
-            f"alpha is {alpha:g}; a false-alarm rate lies between 0 and 1, such as 0.05"
-        )
+        raise UsageError(f"alpha is {alpha:g}; a false-alarm rate lies between 0 and 1, such as 0.05")
     models = [Model.load(folder) for folder in folders]
     names = Counter(model.card.name for model in models)
     if twice := [name for name, count in names.items() if count > 1]:
-        raise UsageError(
-            f"two models are named {twice[0]!r}: rename one folder, names tell their rows apart"
-        )
+        raise UsageError(f"two models are named {twice[0]!r}: rename one folder, names tell their rows apart")
     for model in models:
         model.calibration.require(alpha)
     return models

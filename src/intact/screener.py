@@ -74,8 +74,7 @@ class Screener:
         if not self._loaded:
             return ([self._row(*pair, "read")] for pair in zip(units, images, strict=True))
         columns = [
-            map(self._judge, repeat(model), units, images, model.read(images))
-            for model in self._loaded
+            map(self._judge, repeat(model), units, images, model.read(images)) for model in self._loaded
         ]
         return (list(rows) for rows in zip(*columns, strict=True))
 
@@ -115,17 +114,11 @@ class Screener:
             "spacing": list(image.spacing) if image.spacing else None,
             "warnings": list(image.notes),
         }
-        if image.pixels.dtype.kind == "f" and (
-            bad := int(np.count_nonzero(~np.isfinite(image.pixels)))
-        ):
-            row["warnings"].append(
-                f"{bad} pixels are NaN or infinite; they count as outside the scan"
-            )
+        if image.pixels.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(image.pixels)))):
+            row["warnings"].append(f"{bad} pixels are NaN or infinite; they count as outside the scan")
         return row | {"patient": identity.patient} if self.identify else row
 
-    def _save_map(
-        self, score_map: NDArray[np.float32], unit: Unit, image: Image, detector: str
-    ) -> str:
+    def _save_map(self, score_map: NDArray[np.float32], unit: Unit, image: Image, detector: str) -> str:
         """Write a map in the image's grid; its name is the same when a run is taken up again."""
         suffix = ".tif" if score_map.ndim == 2 else ".nii.gz"
         digest = hashlib.sha256(unit.name.encode()).hexdigest()[:16]
@@ -139,9 +132,7 @@ def _read(entry: Entry) -> Image:
         raise InputError(entry.name, entry.reason)
     image = read_unit(entry)
     if not np.isfinite(image.pixels).any():
-        raise UnreadableError(
-            entry.name, "every pixel is NaN or infinite: there is nothing to look at"
-        )
+        raise UnreadableError(entry.name, "every pixel is NaN or infinite: there is nothing to look at")
     return image
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -27,11 +26,7 @@ def save_folder(folder: Path, tensors: dict[str, Tensor], manifest: dict[str, An
         UsageError: `folder` exists and is not a model.
         OutputError: It cannot be written.
     """
-    if (
-        folder.exists()
-        and not (folder / MANIFEST).is_file()
-        and (folder.is_file() or any(folder.iterdir()))
-    ):
+    if folder.exists() and not (folder / MANIFEST).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not a model: choose another name for the model")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +39,7 @@ def save_folder(folder: Path, tensors: dict[str, Tensor], manifest: dict[str, An
             aside.chmod(0o755)
             if folder.exists():
                 shutil.rmtree(folder)
-            os.replace(aside, folder)
+            aside.rename(folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     except (OSError, safetensors.SafetensorError) as error:
@@ -64,9 +59,7 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{folder} is not a model folder (it has no {MANIFEST}): make one with `intact fit`"
         ) from None
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{folder / MANIFEST} cannot be read ({error}): fit the model again"
-        ) from error
+        raise ModelError(f"{folder / MANIFEST} cannot be read ({error}): fit the model again") from error
     if manifest.get("format") != FORMAT:
         raise ModelError(
             f"{folder} has model format {manifest.get('format')}, this version of Intact reads "

@@ -42,9 +42,7 @@ def test_the_index_was_found(pack):
     assert len(IMAGES) + len(WITHOUT_PIXELS) + len(UNREADABLE) == 219
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in ROWS if row["file"] in IMAGES], ids=lambda row: row["file"]
-)
+@pytest.mark.parametrize("row", [row for row in ROWS if row["file"] in IMAGES], ids=lambda row: row["file"])
 def test_an_image_has_the_listed_shape_and_depth(pack, row):
     image = read_dicom(pack / row["file"])
     frames = int(row["frames"] or 1)

@@ -37,8 +37,9 @@ def folder(tmp_path):
 def screened(run, rows, model, folder, tmp_path):
     """Screens `folder`; gives the answer and the rows of its files."""
 
-    def call(*options):
-        answer = run("screen", folder, "--model", model, "-o", tmp_path / "out", "--workers", 0, *options)  # fmt: skip
+    def call():
+        command = ("screen", folder, "--model", model, "-o", tmp_path / "out", "--workers", 0)
+        answer = run(*command)
         found = rows(tmp_path / "out")
         assert len({row["path"] for row in found}) == len(found)
         return answer, found
@@ -362,7 +363,8 @@ def test_five_normal_images_are_too_few_for_five_percent(run, folder, tmp_path):
     fitted = run("fit", folder, "--method", "ae", "--set", "steps=1", "--set", "size=32",
                  "-o", tmp_path / "model")  # fmt: skip
     assert fitted.code == DONE
-    answer = run("screen", folder, "--model", tmp_path / "model", "-o", tmp_path / "out", "--alpha", 0.05)  # fmt: skip
+    answer = run("screen", folder, "--model", tmp_path / "model", "--alpha", 0.05,
+                 "-o", tmp_path / "out")  # fmt: skip
     assert answer.code == WRONG_USE
     assert "1 held-out normal images" in answer.err and "at least 19" in answer.err
     assert not (tmp_path / "out").exists()
@@ -386,7 +388,8 @@ def png_claiming(width: int, height: int) -> bytes:
     """A PNG file of a hundred bytes whose header claims any size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))  # fmt: skip
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100))

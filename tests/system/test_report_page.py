@@ -185,8 +185,7 @@ def test_ten_thousand_rows_open_and_sort(visit, tmp_path):
     made = MadeRun(tmp_path, images=3)
     plain = next(row for row in made.rows if row["score"] is not None) | {"flagged": False}
     made.rows += [
-        plain
-        | {"path": f"set/{place:05d}.png", "score": (place * 7919 % 10_007) / 100, "regions": []}
+        plain | {"path": f"set/{place:05d}.png", "score": (place * 7919 % 10_007) / 100, "regions": []}
         for place in range(10_000)
     ]
     made.write()

@@ -1,4 +1,4 @@
-"""Runs that were stopped: the same command goes on, and the results are those of an unbroken run."""
+"""Runs that were stopped: the same command goes on, to the results of an unbroken run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -91,11 +92,21 @@ def test_a_killed_worker_is_replaced(start, command, unbroken, tmp_path):
 def test_an_interrupted_run_says_that_it_goes_on(start, command, goes_on, tmp_path):
     process = start(*command)
     wait_for_more_rows(tmp_path / "out", process)
-    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
-    _, complained = process.communicate(timeout=PATIENCE)
+    complained = interrupt(process)
     if process.returncode != UNREADABLE:  # it may have been at its end
         assert process.returncode == STOPPED
         assert "the same command goes on" in complained and "Traceback" not in complained
+    goes_on()
+
+
+def test_a_run_interrupted_while_its_workers_start(start, command, goes_on):
+    process = start(*command)
+    while process.poll() is None and len(spawned(process.pid)) < 2:
+        time.sleep(0.01)
+    time.sleep(0.6)  # they are importing now
+    complained = interrupt(process)
+    assert process.returncode == STOPPED
+    assert "the same command goes on" in complained and "Traceback" not in complained
     goes_on()
 
 
@@ -184,12 +195,10 @@ def test_other_options_are_refused(run, command, unbroken, tmp_path, options, na
     assert everything(tmp_path / "out") == before
 
 
-def test_another_model_of_the_same_name_is_refused(
-    run, archive, normals, model, unbroken, tmp_path
-):
+def test_another_model_of_the_same_name_is_refused(run, archive, normals, model, unbroken, tmp_path):
     cut(unbroken[0], tmp_path / "out", 0.5)
-    run("fit", normals, "--method", "ae", "--set", "size=32", "--set", "steps=1", "--set", "latent=8",
-        "--calibrate", 0.4, "-o", tmp_path / "head")  # fmt: skip
+    run("fit", normals, "--method", "ae", "--set", "size=32", "--set", "steps=1",
+        "--set", "latent=8", "--calibrate", 0.4, "-o", tmp_path / "head")  # fmt: skip
     answer = run("screen", archive, "--model", tmp_path / "head", "-o", tmp_path / "out")
     assert answer.code == WRONG_USE and "holds a run with other models" in answer.err
 
@@ -253,9 +262,13 @@ def spawned(pid: int) -> list[psutil.Process]:
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
+def interrupt(process) -> str:
+    """What Ctrl-C does; gives what the run said."""
+    os.killpg(process.pid, signal.SIGINT)
+    return process.communicate(timeout=PATIENCE)[1]
+
+
 def end_group(process, how: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):  # it was at its end already
         os.killpg(process.pid, how)
-    except ProcessLookupError:
-        pass  # it was at its end already
     process.communicate()

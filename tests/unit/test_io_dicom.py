@@ -120,9 +120,7 @@ def test_planar_colour_is_interleaved():
 def test_uncompressed_ybr_stays_ybr_and_shows_as_rgb():
     grey = np.full((2, 2, 3), 128, np.uint8)
     grey[..., 0] = [[0, 255], [10, 20]]
-    image = read_made(
-        grey, SamplesPerPixel=3, PhotometricInterpretation="YBR_FULL", PlanarConfiguration=0
-    )
+    image = read_made(grey, SamplesPerPixel=3, PhotometricInterpretation="YBR_FULL", PlanarConfiguration=0)
     assert image.photometric == "YBR_FULL"
     np.testing.assert_array_equal(image.pixels, grey)
     np.testing.assert_array_equal(image.display(), np.repeat(grey[..., :1], 3, axis=-1))
@@ -145,9 +143,7 @@ def test_enhanced_frames_have_their_own_place_and_scale():
     groups = [
         item(
             PlanePositionSequence=[item(ImagePositionPatient=[0, 0, -4.0 * k])],
-            PixelValueTransformationSequence=[
-                item(RescaleSlope=k + 1, RescaleIntercept=0, RescaleType="US")
-            ],
+            PixelValueTransformationSequence=[item(RescaleSlope=k + 1, RescaleIntercept=0, RescaleType="US")],
             FrameVOILUTSequence=[item(WindowCenter=10 * k, WindowWidth=100)],
         )
         for k in range(3)
@@ -218,9 +214,7 @@ def test_frames_deflated_one_by_one():
         packer = zlib.compressobj(wbits=-15)
         return packer.compress(frame.tobytes()) + packer.flush()
 
-    made = data_set(
-        RAMP, NumberOfFrames=2, PixelData=encapsulate([deflated(RAMP), deflated(RAMP[::-1])])
-    )
+    made = data_set(RAMP, NumberOfFrames=2, PixelData=encapsulate([deflated(RAMP), deflated(RAMP[::-1])]))
     made.file_meta.TransferSyntaxUID = JPEGLSLossless
     made["PixelData"].is_undefined_length = True
     data = encoded(made).replace(b"1.2.840.10008.1.2.4.80", b"1.2.840.10008.1.2.8.1\0")

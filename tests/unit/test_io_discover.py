@@ -171,9 +171,7 @@ def test_damaged_archives_are_rejected_and_damaged_members_unreadable(root, png)
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     write(Image(noise), root / "n.png")
     data = bytearray(
-        zipped(
-            root / "a.zip", {"n.png": (root / "n.png").read_bytes()}, zipfile.ZIP_STORED
-        ).read_bytes()
+        zipped(root / "a.zip", {"n.png": (root / "n.png").read_bytes()}, zipfile.ZIP_STORED).read_bytes()
     )
     (root / "n.png").unlink()
     (root / "cut.zip").write_bytes(data[:-30])

@@ -38,9 +38,7 @@ def test_a_full_ramp_survives(tmp_path, suffix, top):
 @given(data=st.data())
 def test_any_shape_and_type_survives(tmp_path_factory, data):
     shape = data.draw(st.lists(st.integers(2, 4), min_size=2, max_size=4).map(tuple))
-    dtype = np.dtype(
-        data.draw(st.sampled_from(["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"]))
-    )
+    dtype = np.dtype(data.draw(st.sampled_from(["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"])))
     pixels = data.draw(arrays(dtype, shape))
     back = read(write(Image(pixels), tmp_path_factory.mktemp("n") / "a.nii"))
     np.testing.assert_array_equal(back.pixels, pixels, strict=True)

@@ -31,9 +31,7 @@ def bare_png(samples, colour_type):
     height, width = samples.shape[:2]
 
     def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
     header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
@@ -135,9 +133,7 @@ def test_monochrome1_survives_in_tiff_and_is_refused_by_png(tmp_path):
         (Image(np.zeros((4, 5, 3), np.uint8)), ".npy", "read back as something else"),
     ],
 )
-def test_what_a_format_cannot_hold_is_refused_and_nothing_is_written(
-    tmp_path, image, suffix, reason
-):
+def test_what_a_format_cannot_hold_is_refused_and_nothing_is_written(tmp_path, image, suffix, reason):
     with pytest.raises(UsageError, match=reason):
         write(image, tmp_path / f"a{suffix}")
     assert list(tmp_path.iterdir()) == []

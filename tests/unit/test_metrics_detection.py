@@ -116,6 +116,4 @@ def test_an_impossible_false_positive_rate_is_refused(max_fpr):
 @pytest.mark.parametrize("specificity", [-0.1, 95])
 def test_an_impossible_specificity_is_refused(specificity):
     with pytest.raises(ValueError, match="from 0 to 1"):
-        metrics.sensitivity_at_specificity(
-            np.array([0.0, 1.0]), np.array([False, True]), specificity
-        )
+        metrics.sensitivity_at_specificity(np.array([0.0, 1.0]), np.array([False, True]), specificity)

@@ -134,9 +134,7 @@ def test_no_draws_are_refused():
 def test_the_binomial_interval_agrees_with_scipy(successes, n, level):
     found = metrics.binomial_interval(successes, n, level)
     expected = stats.binomtest(successes, n).proportion_ci(level, method="exact")
-    assert (found.value, found.low, found.high) == pytest.approx(
-        (successes / n, expected.low, expected.high)
-    )
+    assert (found.value, found.low, found.high) == pytest.approx((successes / n, expected.low, expected.high))
 
 
 @pytest.mark.parametrize(("successes", "n"), [(-1, 5), (6, 5), (0, 0)])

@@ -95,9 +95,7 @@ def test_neither_brightness_nor_a_mean_image_gives_the_lesions_away():
             low, high = ([measure(_shown(i)) for i in group] for group in (normal, diseased))
             assert abs(_auroc(low, high) - 0.5) < 0.2
         mean = np.mean([_shown(i) for i in normal[:20]], axis=0)
-        low, high = (
-            [np.abs(_shown(i) - mean).mean() for i in group] for group in (normal[20:], diseased)
-        )
+        low, high = ([np.abs(_shown(i) - mean).mean() for i in group] for group in (normal[20:], diseased))
         assert _auroc(low, high) < 0.8
 
 
@@ -181,9 +179,7 @@ def test_both_photometric_interpretations_show_the_spine_bright():
 
 def test_an_archive_has_the_layout_of_mvtec(tmp_path):
     folder = tmp_path / "archive"
-    write_archive(
-        folder, "chest_xray", train=2, test_normal=1, test_lesion=2, seed=4, shape=(96, 80)
-    )
+    write_archive(folder, "chest_xray", train=2, test_normal=1, test_lesion=2, seed=4, shape=(96, 80))
     found = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     assert found == [
         "ground_truth/lesion/PHANTOM-0004.png", "ground_truth/lesion/PHANTOM-0005.png",
@@ -203,9 +199,7 @@ def test_an_archive_has_the_layout_of_mvtec(tmp_path):
 @pytest.mark.parametrize("kind", PHANTOMS)
 def test_the_same_seed_writes_the_same_bytes(kind, tmp_path):
     for name in ("one", "two"):
-        write_archive(
-            tmp_path / name, kind, train=1, test_normal=0, test_lesion=1, seed=9, shape=SMALL[kind]
-        )
+        write_archive(tmp_path / name, kind, train=1, test_normal=0, test_lesion=1, seed=9, shape=SMALL[kind])
     one, two = (_bytes(tmp_path / name) for name in ("one", "two"))
     assert len(one) >= 3
     assert one == two
@@ -225,9 +219,7 @@ def test_a_volume_is_a_folder_of_slices_with_its_mask_on_the_same_grid(tmp_path)
     assert (first.RescaleSlope, first.RescaleIntercept) == (1, -1024)
     assert first.PixelPaddingValue == -2000
     # NIfTI is RAS, DICOM LPS.
-    np.testing.assert_allclose(
-        mask.affine[:3, 3] * [-1, -1, 1], first.ImagePositionPatient, atol=1e-3
-    )
+    np.testing.assert_allclose(mask.affine[:3, 3] * [-1, -1, 1], first.ImagePositionPatient, atol=1e-3)
     step = np.subtract(second.ImagePositionPatient, first.ImagePositionPatient)
     np.testing.assert_allclose(mask.affine[:3, 2] * [-1, -1, 1], step, atol=1e-3)
     assert list(first.PixelSpacing) == pytest.approx(list(mask.header.get_zooms()[1::-1]), rel=1e-4)

@@ -59,9 +59,7 @@ def one_row(**changes):
 
 
 def card_of(image, out, **changes):
-    (card,) = draw_cards(
-        [[one_row(**changes)]], out, read=lambda row: image, scales={"padim": HEAT}
-    )
+    (card,) = draw_cards([[one_row(**changes)]], out, read=lambda row: image, scales={"padim": HEAT})
     return card
 
 
@@ -289,9 +287,7 @@ def test_a_score_has_one_colour_whatever_else_the_image_holds():
     calm = np.full((4, 4), 1.6, np.float32)
     hot = calm.copy()
     hot[0, 0] = 50.0
-    colours = [
-        np.asarray(decoded(heat_png(m, HEAT, side=512)).convert("RGBA")) for m in (calm, hot)
-    ]
+    colours = [np.asarray(decoded(heat_png(m, HEAT, side=512)).convert("RGBA")) for m in (calm, hot)]
     np.testing.assert_array_equal(colours[0][1:], colours[1][1:])
 
 

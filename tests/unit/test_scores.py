@@ -22,9 +22,7 @@ def test_a_p_value_matches_the_definition(normals, score):
 
 def test_p_values_of_normals_are_uniform():
     rng = np.random.default_rng(0)
-    p = np.concatenate(
-        [conformal_p_values(rng.gamma(2, size=20), rng.gamma(2, size=99)) for _ in range(200)]
-    )
+    p = np.concatenate([conformal_p_values(rng.gamma(2, size=20), rng.gamma(2, size=99)) for _ in range(200)])
     # Uniform on {1/100, ..., 1}: jitter within a step to compare with the continuous law.
     jittered = p - rng.random(len(p)) / 100
     assert stats.kstest(jittered, "uniform").pvalue > 0.001
@@ -33,8 +31,7 @@ def test_p_values_of_normals_are_uniform():
 def test_false_alarms_keep_to_alpha_on_average():
     rng = np.random.default_rng(1)
     alarms = [
-        (conformal_p_values(rng.normal(size=50), rng.normal(size=59)) <= 0.1).mean()
-        for _ in range(400)
+        (conformal_p_values(rng.normal(size=50), rng.normal(size=59)) <= 0.1).mean() for _ in range(400)
     ]
     assert np.mean(alarms) == pytest.approx(0.1, abs=0.01)
 

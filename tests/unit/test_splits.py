@@ -35,9 +35,7 @@ def test_whole_groups_come_as_near_to_the_fraction_as_they_can(sizes, fraction, 
     for name in set(groups):
         assert len({bool(h) for h, group in zip(held, groups, strict=True) if group == name}) == 1
     totals = {
-        sum(chosen)
-        for count in range(1, len(sizes))
-        for chosen in itertools.combinations(sizes, count)
+        sum(chosen) for count in range(1, len(sizes)) for chosen in itertools.combinations(sizes, count)
     }
     wanted = fraction * len(groups)
     assert abs(held.sum() - wanted) == pytest.approx(min(abs(t - wanted) for t in totals))

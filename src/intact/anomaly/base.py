@@ -76,17 +76,12 @@ class Detector(ABC):
             ValueError: NaN or infinite values, or another number of channels than in `fit`.
         """
         if not hasattr(self, "channels_"):
-            raise NotFittedError(
-                f"{type(self).__name__} has learned nothing yet: call fit() or load()"
-            )
+            raise NotFittedError(f"{type(self).__name__} has learned nothing yet: call fit() or load()")
         if images.shape[1] != self.channels_:
             raise ValueError(f"images have {images.shape[1]} channels, fit saw {self.channels_}")
         if not images.isfinite().all():
             raise ValueError("images hold NaN or infinite values; fill the padding before scoring")
-        parts = [
-            self._score_filled(images[i : i + SCORE_BATCH])
-            for i in range(0, len(images), SCORE_BATCH)
-        ]
+        parts = [self._score_filled(images[i : i + SCORE_BATCH]) for i in range(0, len(images), SCORE_BATCH)]
         maps = [p.pixel for p in parts if p.pixel is not None]
         return Scores(torch.cat([p.image for p in parts]), torch.cat(maps) if maps else None)
 
@@ -127,6 +122,7 @@ class Detector(ABC):
 
     def _build(self, channels: int) -> None:
         """Create the networks as attributes; called before `_fit` and before loading."""
+        return  # a method without networks has nothing to build
 
     def _build_networks(self) -> None:
         with torch.random.fork_rng(devices=[]):

@@ -53,9 +53,7 @@ class DAE(Detector):
             error = (self.net(noisy) - images).square() * inside
             return error.sum() / (inside.sum() * images.shape[1]).clamp(min=1)
 
-        optimiser = torch.optim.Adam(
-            self.net.parameters(), lr=self.lr, amsgrad=True, weight_decay=1e-5
-        )
+        optimiser = torch.optim.Adam(self.net.parameters(), lr=self.lr, amsgrad=True, weight_decay=1e-5)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.steps)
         train(self.net, loss, batches, steps=self.steps, optimiser=optimiser, schedule=schedule)
 

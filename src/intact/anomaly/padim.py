@@ -44,7 +44,7 @@ class PaDiM(Detector):
     source: ClassVar[str] = "Defard et al., ICPR Workshops 2021"
 
     def _build(self, channels: int) -> None:
-        self.net = FrozenFeatures(self.backbone, self.layers, self.precision)
+        self.net = FrozenFeatures(self.backbone, self.layers, channels, self.precision)
 
     def _fit(self, batches: Batches) -> None:
         rng = torch.Generator().manual_seed(self.seed)
@@ -58,9 +58,7 @@ class PaDiM(Detector):
             flat = x.flatten(2).permute(2, 1, 0)  # (positions, features, n)
             outer = outer + (flat @ flat.transpose(1, 2)).double()
         if count < 2:
-            raise TooFewNormalsError(
-                f"PaDiM needs at least 2 images to estimate a covariance, got {count}"
-            )
+            raise TooFewNormalsError(f"PaDiM needs at least 2 images to estimate a covariance, got {count}")
         mean = total / count
         flat = mean.flatten(1).T  # (positions, features)
         covariance = (outer - count * flat[:, :, None] * flat[:, None, :]) / (count - 1)

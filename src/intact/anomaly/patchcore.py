@@ -51,7 +51,7 @@ class PatchCore(Detector):
     source: ClassVar[str] = "Roth et al., CVPR 2022"
 
     def _build(self, channels: int) -> None:
-        self.net = FrozenFeatures(self.backbone, self.layers, self.precision)
+        self.net = FrozenFeatures(self.backbone, self.layers, channels, self.precision)
 
     def _fit(self, batches: Batches) -> None:
         self.mean_, self.basis_ = self._principal_axes(batches)
@@ -77,9 +77,7 @@ class PatchCore(Detector):
         """Eq. 7: less weight where the bank is dense around the matched entry."""
         match = self.bank_[nearest]
         around = (
-            torch.cdist(match, self.bank_)
-            .topk(min(self.neighbours, len(self.bank_)), largest=False)
-            .indices
+            torch.cdist(match, self.bank_).topk(min(self.neighbours, len(self.bank_)), largest=False).indices
         )
         gaps = torch.linalg.vector_norm(patch[:, None] - self.bank_[around], dim=2)
         # softmax, not a ratio of exponentials: distances of tens overflow exp. The first
@@ -112,9 +110,7 @@ class PatchCore(Detector):
         return mean.float(), (weight[:, None] * axes[:, : self.dimensions]).float()
 
 
-def nearest_neighbour(
-    points: Float[Tensor, "n d"], bank: Float[Tensor, "m d"]
-) -> tuple[Tensor, Tensor]:
+def nearest_neighbour(points: Float[Tensor, "n d"], bank: Float[Tensor, "m d"]) -> tuple[Tensor, Tensor]:
     """Distance to, and index of, the nearest bank entry of each point."""
     squares = bank.square().sum(dim=1)
     # Blocks small enough that their distances stay in the processor's cache.

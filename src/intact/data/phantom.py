@@ -103,9 +103,7 @@ def _identity(kind: str, seed: int, name: str) -> Identity:
     def uid(level: str) -> str:
         return str(generate_uid(entropy_srcs=["phantom", kind, str(seed), name, level]))
 
-    return Identity(
-        study=uid("study"), series=uid("series"), instance=uid("instance"), patient=name
-    )
+    return Identity(study=uid("study"), series=uid("series"), instance=uid("instance"), patient=name)
 
 
 def _write_image(image: Image, folder: Path, name: str, format: str) -> None:  # noqa: A002

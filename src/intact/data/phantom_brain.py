@@ -109,9 +109,7 @@ def render(
 def place(head: Head, lesion: Lesion, z: float) -> list[Blob]:
     """Choose where in the brain the lesion sits: positions near plane z, in mm."""
     rng = np.random.default_rng(lesion.seed)
-    x, y = np.meshgrid(
-        np.arange(-66, 67, 4, dtype=np.float32), np.arange(-90, 91, 4, dtype=np.float32)
-    )
+    x, y = np.meshgrid(np.arange(-66, 67, 4, dtype=np.float32), np.arange(-90, 91, 4, dtype=np.float32))
     brain = head_tissue.tissue(head, x, y, z)[1] > 0.99
     room = gaussian_filter(brain.astype(np.float32), 1.5) > 0.8
     ventricle = head_tissue.ventricles(head, x, y, z)
@@ -161,18 +159,12 @@ def _lesion_signal(
     if lesion.kind == "cavity":
         scar = mix(signal, s["white"] * (1.25 if head.sequence == "FLAIR" else 0.8), inside)
         return mix(scar, s["csf"] * 1.1, cover(distance + 2.0, 1.5))
-    sign = (
-        np.sign(lesion.contrast)
-        if lesion.kind == "tumour"
-        else (1 if head.sequence == "FLAIR" else -1)
-    )
+    sign = np.sign(lesion.contrast) if lesion.kind == "tumour" else (1 if head.sequence == "FLAIR" else -1)
     target = s["white"] * (1 + sign * abs(lesion.contrast))
     if lesion.kind == "spots":
         return mix(signal, np.float32(target) * (1 + 0.04 * texture), inside)
     water = 0.25 if head.sequence == "FLAIR" else -0.2
-    halo = mix(
-        signal, s["white"] * (1 + water * (0.4 + abs(lesion.contrast))), inside * np.float32(0.85)
-    )
+    halo = mix(signal, s["white"] * (1 + water * (0.4 + abs(lesion.contrast))), inside * np.float32(0.85))
     rim = distance + np.float32(blob.diameter / 2 * (1 - lesion.core))
     solid = np.float32(target) * (1 + 0.10 * texture)
     solid = solid + np.float32(lesion.ring) * np.exp(-(((rim + 2.0) / 1.5) ** 2))

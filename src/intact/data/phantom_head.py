@@ -175,11 +175,7 @@ def _pia(head: Head, x: Field, y: Field, z: float, surface: Field) -> Field:
     callosum = np.clip(callosum, 0, None)
     medial = np.abs(middle) + 8 + 3 * callosum  # gyri of the inner side are shallower
     deep = np.minimum(surface, medial)
-    width = (
-        np.float32(head.sulci)
-        * np.clip(1 + 0.5 * lobes, 0.2, 2)
-        * np.clip(1.1 - surface / 40, 0.2, 1)
-    )
+    width = np.float32(head.sulci) * np.clip(1 + 0.5 * lobes, 0.2, 2) * np.clip(1.1 - surface / 40, 0.2, 1)
     sulci = np.hypot(np.clip(deep - floor, 0, None), sheet) - width / 2
     fissure = np.hypot(callosum, middle) - np.float32(0.6 + head.sulci / 4)
     sylvian = _sylvian(head, x, y, z, lobes)

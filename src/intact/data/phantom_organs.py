@@ -97,9 +97,7 @@ def lung(chest: Chest, x: Field, y: Field, z: float) -> Field:
     half = 9 + 21 * np.exp(-(((y - 6) / 30) ** 2)) * (0.75 if z > 40 else 1.0)
     half = half + 3 * wave - 8 * np.clip(-y / 90, 0, 1)
     middle = np.abs(x - 3) - half
-    blocked = smooth_min(
-        middle.astype(np.float32), ellipsoid(x, y, 0.0, (0, SPINE + 8, 0), (29, 26, 99)), 14
-    )
+    blocked = smooth_min(middle.astype(np.float32), ellipsoid(x, y, 0.0, (0, SPINE + 8, 0), (29, 26, 99)), 14)
     blocked = smooth_min(blocked, heart(chest, x, y, z) - 5, 10)
     blocked = smooth_min(blocked, aorta(chest, x, y, z) - 2.5, 8)
     dome = np.float32(chest.breath) - np.where(x < 0, 84, 96).astype(np.float32)
@@ -124,9 +122,7 @@ def body(chest: Chest, x: Field, y: Field, z: float, pixel: float) -> Field:
     a, b = chest.outline(z)
     folds = Noise(chest.seed + 4, 45.0).at(x, y, z)
     fibre = Noise(chest.seed + 5, 16.0).at(x, y, z)
-    skin = (
-        oval(x, y, a, b, chest.square) + 5 * folds + 5 * np.exp(-((x / 14) ** 2)) * (np.abs(y) > 60)
-    )
+    skin = oval(x, y, a, b, chest.square) + 5 * folds + 5 * np.exp(-((x / 14) ** 2)) * (np.abs(y) > 60)
     wall = cage(chest, x, y, z)
     turn = np.arctan2(np.abs(x), y)  # 0 at the spine, pi at the sternum
     limb = float(np.clip((z + 25) / 50, 0, 1))
@@ -197,9 +193,7 @@ def _draw(out: Field, segment: Field, columns: Field, rows: Field, heights: Fiel
     if any(part.start == part.stop for part in box):
         return
     pixel = float(columns[1] - columns[0])
-    z, y, x = np.ix_(
-        *(axis[part] for axis, part in zip((heights, rows, columns), box, strict=True))
-    )
+    z, y, x = np.ix_(*(axis[part] for axis, part in zip((heights, rows, columns), box, strict=True)))
     along = end[:3] - start[:3]
     t = (x - start[0]) * along[0] + (y - start[1]) * along[1] + (z - start[2]) * along[2]
     t = np.clip(t / max(float(along @ along), 1e-6), 0, 1).astype(np.float32)
@@ -257,9 +251,7 @@ def _bones(
     phase = (z + drop + chest.ribs) / RIB_PITCH
     height = (phase - np.rint(phase)) * (RIB_PITCH * 0.8)
     ribs = (np.hypot(height / 5.0, (wall - 5.5) / 3.8) - 1) * 3.8
-    blade = np.maximum(
-        np.abs(wall - 19 - 4 * np.sin(turn * 5)) - 2.0, np.abs(turn - 1.05) * 95 - 42
-    )
+    blade = np.maximum(np.abs(wall - 19 - 4 * np.sin(turn * 5)) - 2.0, np.abs(turn - 1.05) * 95 - 42)
     if z < -15:
         blade = blade + np.float32(-15 - z)
     shape = float(np.float32(1 + 0.12 * np.cos(2 * np.pi * z / RIB_PITCH)))  # waist of the vertebra

@@ -79,9 +79,7 @@ def paths(torso: Torso, x: Field, z: Field) -> dict[str, Field]:
     wind = _airways(x - np.float32(torso.lean), z)
     bone = _spine(torso, x, z) + _ribs(torso, x, z) + _girdle(torso, x, z)
     gas = _ball(x - 62, z - torso.dome[1] + 28, torso.gas * 1.5, torso.gas * 0.8)
-    gas = gas + 0.35 * np.clip(Noise(torso.seed + 1, 16).at(x, z, 9) - 0.7, 0, 1) * 40 * cover(
-        z + 150, 30
-    )
+    gas = gas + 0.35 * np.clip(Noise(torso.seed + 1, 16).at(x, z, 9) - 0.7, 0, 1) * 40 * cover(z + 150, 30)
     broad = Noise(torso.seed + 2, 40).at(x, z, 0.0)
     return {
         "water": body * (1 + np.float32(0.015) * broad),
@@ -229,13 +227,7 @@ def _ribs(torso: Torso, x: Field, z: Field) -> Field:
         if k < 8:
             tilt_front = 1 / np.hypot(1, loop * u / (width * np.maximum(across, 0.08)))
             cartilage = np.clip((u - 0.42) * 8, 0, 1)
-            out += (
-                0.8
-                * _tube_shell((z - before) * tilt_front, thick + 0.5, 1.2)
-                * steep
-                * bounds
-                * cartilage
-            )
+            out += 0.8 * _tube_shell((z - before) * tilt_front, thick + 0.5, 1.2) * steep * bounds * cartilage
     return 1.15 * out
 
 

@@ -229,9 +229,7 @@ def _digitise(hu: Field) -> NDArray[np.int16]:
     return stored
 
 
-def _affine(
-    spacing: tuple[float, float, float], shape: tuple[int, ...], z: float
-) -> NDArray[np.float64]:
+def _affine(spacing: tuple[float, float, float], shape: tuple[int, ...], z: float) -> NDArray[np.float64]:
     affine = np.diag([spacing[2], spacing[1], spacing[0], 1.0])
     affine[:3, 3] = (-(shape[2] - 1) / 2 * spacing[2], -(shape[1] - 1) / 2 * spacing[1], z)
     return affine

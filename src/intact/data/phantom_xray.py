@@ -125,9 +125,7 @@ def chest_xray(
     return image, mask & _open_field(exposure, shape)
 
 
-def apply(
-    torso: Torso, found: Finding, maps: dict[str, Field], x: Field, z: Field
-) -> NDArray[np.bool_]:
+def apply(torso: Torso, found: Finding, maps: dict[str, Field], x: Field, z: Field) -> NDArray[np.bool_]:
     """Put the finding into the path lengths, in place, and say where it is."""
     air, side = maps["lung"], np.sign(x) == found.side
     lung = (air > 25) & side
@@ -196,9 +194,7 @@ def _present(exposure: Exposure, measured: Field, pixel: tuple[float, float]) ->
     """Edge enhancement, tone curve, shutter and side marker: what the console sends out."""
     around = gaussian_filter(measured, [4 / step for step in pixel], truncate=2.5)
     measured = measured + exposure.edge * (measured - around)
-    shown = (
-        np.clip((measured - exposure.low) / (exposure.high - exposure.low), 0, 1) ** exposure.gamma
-    )
+    shown = np.clip((measured - exposure.low) / (exposure.high - exposure.low), 0, 1) ** exposure.gamma
     shown = np.where(_open_field(exposure, measured.shape), shown, 0.0)
     if exposure.marker is not None:
         rows, columns = measured.shape

@@ -132,9 +132,7 @@ def _standardise(thumbnails: NDArray[np.floating]) -> NDArray[np.float32]:
     return flat.astype(np.float32)
 
 
-def _links(
-    patterns: NDArray[np.float32], start: int, stop: int, threshold: float
-) -> sparse.csr_array:
+def _links(patterns: NDArray[np.float32], start: int, stop: int, threshold: float) -> sparse.csr_array:
     """Pairs of an image of the block with a later one, weighted by minus their correlation."""
     n = len(patterns)
     block = np.triu(patterns[start:stop] @ patterns[start:].T, k=1)

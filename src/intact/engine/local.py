@@ -92,7 +92,7 @@ def run(
         for batch in batches:
             yield step(list(batch))
         return
-    source = enumerate(batches)
+    source: Iterator[tuple[int, Sequence[Item]]] = enumerate(batches)
     crew = [Worker(step) for _ in range(workers)]
     done: dict[int, list[Result]] = {}
     following = 0
@@ -102,10 +102,11 @@ def run(
             for worker in crew:
                 # The window bounds how far results may run ahead of the slowest batch.
                 while worker.job is None and not exhausted and len(done) < 4 * workers:
-                    number, batch = next(source, (-1, None))
-                    if batch is None:
+                    if (upcoming := next(source, None)) is None:
                         exhausted = True
-                    elif batch:
+                        break
+                    number, batch = upcoming
+                    if batch:
                         worker.give(Job(number, deque([list(batch)])), timeout)
                     else:
                         done[number] = []
@@ -151,7 +152,7 @@ def _outcome(worker: Worker[Item, Result]) -> list[Result] | Exception | str | N
         while worker.pipe.poll():
             message = worker.pipe.recv()
             if message != READY:
-                return message  # type: ignore[no-any-return]
+                return message
             worker.starts_now()
     except (EOFError, OSError):
         worker.process.join(5.0)

@@ -143,9 +143,7 @@ def _by_pydicom(
     )
 
 
-def _by_frame(
-    dataset: Dataset, name: str, decode_frame: Callable[[bytes, Dataset], bytes]
-) -> NDArray[Any]:
+def _by_frame(dataset: Dataset, name: str, decode_frame: Callable[[bytes, Dataset], bytes]) -> NDArray[Any]:
     """Decode with `decode_frame`, which turns one encoded frame into uncompressed pixel data."""
     count, frame_shape = frames_of(dataset), shape_of(dataset)[1:]
     bits = int(dataset.BitsAllocated)

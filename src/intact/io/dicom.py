@@ -68,8 +68,7 @@ def without_pixels(dataset: Dataset, name: str) -> InputError:
     if "Rows" in dataset or "Image" in kind:
         return UnreadableError(
             name,
-            f"ends before its pixel data ({kind or 'unknown class'}); it "
-            "is truncated, so fetch it again",
+            f"ends before its pixel data ({kind or 'unknown class'}); it is truncated, so fetch it again",
         )
     modality = text(dataset, "Modality")
     what = " ".join(part for part in (kind, f"({modality})" if modality else "") if part)
@@ -159,8 +158,7 @@ def _complete(dataset: Dataset, name: str, notes: list[str]) -> None:
     if not text(dataset, "PhotometricInterpretation"):
         dataset.PhotometricInterpretation = "MONOCHROME2" if samples == 1 else "RGB"
         notes.append(
-            f"{tag('PhotometricInterpretation')} is missing; "
-            f"{dataset.PhotometricInterpretation} was assumed"
+            f"{tag('PhotometricInterpretation')} is missing; {dataset.PhotometricInterpretation} was assumed"
         )
     meaning = text(dataset, "PhotometricInterpretation")
     if meaning not in (GREYS if samples == 1 else COLOURS):
@@ -180,8 +178,7 @@ def _complete(dataset: Dataset, name: str, notes: list[str]) -> None:
     if bits not in (1, 8, 16, 32, 64):
         raise UnreadableError(
             name,
-            f"{tag('BitsAllocated')} is {bits}; 1, 8, 16, 32 or 64 can be "
-            "read, so repack the pixels first",
+            f"{tag('BitsAllocated')} is {bits}; 1, 8, 16, 32 or 64 can be read, so repack the pixels first",
         )
     stored = _assume(dataset, "BitsStored", bits, name, notes)
     if not 1 <= stored <= bits:

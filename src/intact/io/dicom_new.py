@@ -129,11 +129,7 @@ def _check(image: Image) -> None:
             f"a new DICOM image holds 8-bit or 16-bit integers, this one has "
             f"{image.pixels.dtype}; write .nii.gz, .tif or .npy"
         )
-    if (
-        image.scale.table is not None
-        or np.ndim(image.scale.slope)
-        or np.ndim(image.scale.intercept)
-    ):
+    if image.scale.table is not None or np.ndim(image.scale.slope) or np.ndim(image.scale.intercept):
         raise UsageError(
             "a new DICOM plane holds one slope and intercept; this image has a "
             "look-up table or one of them for each plane"

@@ -64,9 +64,7 @@ def write_dicom(image: Image, path: str | Path, *, compress: Compression = "none
         return put(path, _encoded(image, dataset, compress))
 
 
-def write_series(
-    volume: Image, folder: str | Path, *, compress: Compression = "none"
-) -> list[Path]:
+def write_series(volume: Image, folder: str | Path, *, compress: Compression = "none") -> list[Path]:
     """Write a volume [D,H,W] as one DICOM file per plane, "0001.dcm" and on.
 
     All planes share the study, series and frame of reference; each has its own instance UID,

@@ -50,9 +50,7 @@ def decode_frame(frame: bytes, layout: Layout) -> bytes:
     syntax = gdcm.TransferSyntax.GetTSType(layout.syntax)
     picture.SetTransferSyntax(gdcm.TransferSyntax(syntax))
     bits = layout.stored
-    picture.SetPixelFormat(
-        gdcm.PixelFormat(layout.samples, layout.allocated, bits, bits - 1, layout.signed)
-    )
+    picture.SetPixelFormat(gdcm.PixelFormat(layout.samples, layout.allocated, bits, bits - 1, layout.signed))
     buffer: str | None = picture.GetBuffer()
     if buffer is None:
         raise ValueError("GDCM cannot decode this frame")

@@ -124,9 +124,7 @@ def _body(stream: Any, header: Any, voxels: bytes | None) -> tuple[Any, int]:
     return _unzipped(voxels), int(header["vox_offset"])
 
 
-def _pixels(
-    stored: NDArray[Any], shape: tuple[int, ...], name: str, notes: list[str]
-) -> NDArray[Any]:
+def _pixels(stored: NDArray[Any], shape: tuple[int, ...], name: str, notes: list[str]) -> NDArray[Any]:
     dtype = stored.dtype
     samples: tuple[int, ...] = ()
     if dtype.names:

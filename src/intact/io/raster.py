@@ -132,11 +132,7 @@ def _animation(picture: Pillow.Image, frames: int) -> NDArray[np.uint8]:
 def _read_npy(data: bytes, name: str) -> Image:
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
-    header = (
-        np.lib.format.read_array_header_1_0
-        if version[0] == 1
-        else (np.lib.format.read_array_header_2_0)
-    )
+    header = np.lib.format.read_array_header_1_0 if version[0] == 1 else (np.lib.format.read_array_header_2_0)
     shape, _, dtype = header(stream)
     if dtype.kind not in "buif" or dtype.hasobject:
         raise NotAnImageError(name, f"is an array of {dtype}; images hold integers or floats")
@@ -149,8 +145,7 @@ def _read_npy(data: bytes, name: str) -> Image:
     if found < expected:
         raise UnreadableError(
             name,
-            f"is truncated: {expected:,} bytes of values expected for "
-            f"shape {shape} {dtype}, {found:,} found",
+            f"is truncated: {expected:,} bytes of values expected for shape {shape} {dtype}, {found:,} found",
         )
     pixels = np.load(io.BytesIO(data), allow_pickle=False)
     if dtype.kind == "b":

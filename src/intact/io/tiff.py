@@ -167,8 +167,7 @@ def _spacing(tiff: Any, page: Any, axes: int, notes: list[str]) -> tuple[float, 
     if unit is None:
         if imagej or page.tags.valueof("ResolutionUnit") != _CENTIMETRE:
             notes.append(
-                "the TIFF's resolution has no unit of length in the object; "
-                "the spacing in mm is unknown"
+                "the TIFF's resolution has no unit of length in the object; the spacing in mm is unknown"
             )
             return None
         unit = _MILLIMETRES["cm"]

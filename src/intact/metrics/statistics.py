@@ -65,8 +65,7 @@ def bootstrap(
     )
     rng = np.random.default_rng(seed)
     values = [
-        statistic(*(array[chosen] for array in arrays))
-        for chosen in _resamples(patients, resamples, rng)
+        statistic(*(array[chosen] for array in arrays)) for chosen in _resamples(patients, resamples, rng)
     ]
     low, high = np.quantile(values, [(1.0 - level) / 2, (1.0 + level) / 2])
     return Interval(float(statistic(*arrays)), float(low), float(high))
@@ -172,9 +171,7 @@ def binomial_acceptance(p: float, n: int, level: float = 0.95) -> tuple[int, int
     return _central_range(special.bdtr(np.arange(n + 1), n, p), level)
 
 
-def false_alarm_acceptance(
-    alpha: float, calibration: int, n: int, level: float = 0.95
-) -> tuple[int, int]:
+def false_alarm_acceptance(alpha: float, calibration: int, n: int, level: float = 0.95) -> tuple[int, int]:
     """False alarms among `n` normal images that agree with a conformal p-value at `alpha`.
 
     All `n` images share one threshold, learned from `calibration` normals, so the count is not
@@ -259,9 +256,7 @@ def _resamples(
     patients: list[list[NDArray[Any]]], resamples: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
     for _ in range(resamples):
-        yield np.concatenate(
-            [kind[i] for kind in patients for i in rng.integers(len(kind), size=len(kind))]
-        )
+        yield np.concatenate([kind[i] for kind in patients for i in rng.integers(len(kind), size=len(kind))])
 
 
 def _central_range(cumulative: NDArray[np.float64], level: float) -> tuple[int, int]:

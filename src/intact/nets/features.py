@@ -16,9 +16,6 @@ from intact.nets.weights import load_weights
 BACKBONES = ("resnet18", "resnet50", "wide_resnet50_2", "scattering")
 Precision = Literal["float32", "bfloat16"]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
 
 class FrozenFeatures(nn.Module):
     """Feature maps of images in [0, 1], one per layer asked for, never trained.
@@ -29,6 +26,7 @@ class FrozenFeatures(nn.Module):
     Args:
         backbone: One of `BACKBONES`.
         layers: Stage names, "layer1" (1/4 of the input's side) to "layer4" (1/32).
+        channels: Channels of the images; the pretrained backbones take 1 or 3.
         precision: Number format of the convolutions. bfloat16 is faster where the CPU has it
             and moves scores by about 1 %: fit and score with the same one.
 
@@ -38,31 +36,24 @@ class FrozenFeatures(nn.Module):
     """
 
     loaded: Tensor
-    mean: Tensor
-    std: Tensor
 
-    def __init__(
-        self, backbone: str, layers: tuple[str, ...], precision: Precision = "float32"
-    ) -> None:
+    def __init__(self, backbone: str, layers: tuple[str, ...], channels: int, precision: Precision) -> None:
         super().__init__()
         self.backbone, self.layers, self.precision = backbone, layers, precision
-        self.net = _build(backbone, layers)
+        self.net = _build(backbone, layers, channels)
+        nn.utils.convert_conv2d_weight_memory_format(self.net, torch.channels_last)
         self.channels = [self.net.channels[name] for name in layers]
         needs_weights = any(True for _ in self.net.parameters())
         self.register_buffer("loaded", torch.tensor(not needs_weights))
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "n c h w"]) -> list[Tensor]:
-        """One float32 map per layer, shallowest first; grey images feed all three channels."""
+        """One float32 map per layer, shallowest first."""
         if not self.loaded:
             self._load_pretrained()
-        x = (images.expand(-1, 3, -1, -1) - self.mean) / self.std
-        x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            maps = self.net(x)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            maps = self.net(images)
         return [m.float() for m in maps]
 
     def _load_pretrained(self) -> None:
@@ -74,11 +65,15 @@ class FrozenFeatures(nn.Module):
                 f"{lost[0]!r}: the file stops before {self.layers[-1]!r}; choose shallower layers "
                 "or give complete weights"
             )
-        nn.utils.convert_conv2d_weight_memory_format(self.net, torch.channels_last)
         self.loaded.fill_(True)
 
 
-def _build(backbone: str, layers: tuple[str, ...]) -> ResNet | Scattering:
+def best_precision() -> Precision:
+    """bfloat16 where this CPU computes in it, else float32."""
+    return "bfloat16" if torch.cpu.get_capabilities().get("avx512_bf16") else "float32"
+
+
+def _build(backbone: str, layers: tuple[str, ...], channels: int) -> ResNet | Scattering:
     try:
         match backbone:
             case "resnet18":
@@ -88,9 +83,7 @@ def _build(backbone: str, layers: tuple[str, ...]) -> ResNet | Scattering:
             case "wide_resnet50_2":
                 return ResNet(Bottleneck, (3, 4, 6, 3), layers, base_width=128)
             case "scattering":
-                return Scattering(layers)
+                return Scattering(layers, channels)
     except ValueError as error:
-        raise UsageError(
-            f"layers {layers} of {backbone!r}: {error}; stages are layer1 to layer4"
-        ) from error
+        raise UsageError(f"layers {layers} of {backbone!r}: {error}; stages are layer1 to layer4") from error
     raise UsageError(f"unknown backbone {backbone!r}; choose one of {', '.join(BACKBONES)}")

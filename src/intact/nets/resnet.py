@@ -6,10 +6,15 @@ Zagoruyko, Komodakis, "Wide Residual Networks", BMVC 2016.
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
+
+# What the ImageNet weights expect of an RGB image in [0, 1].
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 
 
 class BasicBlock(nn.Module):
@@ -57,7 +62,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Stem and stages; `forward` stops after the deepest stage asked for.
+    """Stem and stages on images in [0, 1]; `forward` stops after the deepest stage asked for.
 
     Args:
         block: `BasicBlock` or `Bottleneck`.
@@ -65,6 +70,9 @@ class ResNet(nn.Module):
         outputs: Names of the stages whose maps to return, from "layer1" to "layer4".
         base_width: 64, or 128 for the wide variant.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -75,6 +83,8 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         self.outputs = outputs
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
@@ -91,8 +101,13 @@ class ResNet(nn.Module):
             self.add_module(name, nn.Sequential(*blocks))
             self.channels[name] = inputs
 
-    def forward(self, x: Float[Tensor, "n 3 h w"]) -> list[Tensor]:
-        """Maps of the stages asked for, at 1/4, 1/8, 1/16, 1/32 of the input."""
+    def forward(self, images: Float[Tensor, "n c h w"]) -> list[Tensor]:
+        """Maps of the stages asked for, at 1/4, 1/8, 1/16, 1/32 of the input.
+
+        Grey images (c = 1) feed all three channels.
+        """
+        x = (images.expand(-1, 3, -1, -1) - self.mean) / self.std
+        x = x.contiguous(memory_format=torch.channels_last)
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         maps = []
         for name in self.channels:

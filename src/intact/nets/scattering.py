@@ -28,28 +28,28 @@ class Scattering(nn.Module):
 
     Args:
         outputs: Stage names, "layer1" (1/4 of the input's side) to "layer4" (1/32).
+        inputs: Channels of the images (CT windows, say), scattered one by one and stacked.
     """
 
     bank: Tensor
 
-    def __init__(self, outputs: tuple[str, ...]) -> None:
+    def __init__(self, outputs: tuple[str, ...], inputs: int) -> None:
         super().__init__()
         self.outputs = outputs
         for name in outputs:
             if name not in STRIDES:
                 raise ValueError(f"{name!r} is not a stage")
         self.register_buffer("bank", morlet_bank(ANGLES), persistent=False)
-        self.channels = {name: self._width(name) for name in outputs}
+        self.channels = {name: inputs * self._width(name) for name in outputs}
 
-    def forward(self, x: Float[Tensor, "n 3 h w"]) -> list[Tensor]:
-        """Colour or CT windows are scattered one by one and stacked as channels."""
-        n = len(x)
-        single = x.flatten(0, 1)[:, None]  # (3n, 1, h, w)
+    def forward(self, images: Float[Tensor, "n c h w"]) -> list[Tensor]:
+        """Maps of the stages asked for, at 1/4, 1/8, 1/16, 1/32 of the input."""
+        single = images.flatten(0, 1)[:, None]  # (n * c, 1, h, w)
         octaves = round(math.log2(max(STRIDES[name] for name in self.outputs)))
         levels: list[list[Tensor]] = [[] for _ in range(octaves)]
         low = single
         for j in range(octaves):
-            first = self._modulus(low)  # (3n, angles, h/2^j, w/2^j)
+            first = self._modulus(low)  # (n * c, angles, h/2^j, w/2^j)
             levels[j].append(first)
             carry = first
             for k in range(j + 1, octaves):
@@ -57,7 +57,7 @@ class Scattering(nn.Module):
                 levels[k].append(self._modulus(carry.mean(dim=1, keepdim=True)))
             low = _halve(low)
         return [
-            self._stage(name, single, levels).unflatten(0, (n, 3)).flatten(1, 2)
+            self._stage(name, single, levels).unflatten(0, images.shape[:2]).flatten(1, 2)
             for name in self.outputs
         ]
 
@@ -81,12 +81,10 @@ class Scattering(nn.Module):
     def _width(self, name: str) -> int:
         octaves = round(math.log2(STRIDES[name]))
         used = range(max(octaves - 2, 0), octaves)
-        return 3 * (2 + sum((1 + j) * ANGLES for j in used))
+        return 2 + sum((1 + j) * ANGLES for j in used)
 
 
-def morlet_bank(
-    angles: int, size: int = 9, sigma: float = 1.2, xi: float = 3 * math.pi / 4
-) -> Tensor:
+def morlet_bank(angles: int, size: int = 9, sigma: float = 1.2, xi: float = 3 * math.pi / 4) -> Tensor:
     """Zero-mean Morlet wavelets at equally spaced angles: (2 * angles, 1, size, size).
 
     The first half holds the real parts, the second the imaginary parts.

@@ -38,12 +38,8 @@ class UNet(nn.Module):
     def __init__(self, inputs: int, outputs: int, width: int, depth: int) -> None:
         super().__init__()
         widths = [width * 2**i for i in range(depth)]
-        self.down = nn.ModuleList(
-            _double(i, o) for i, o in zip((inputs, *widths[:-1]), widths, strict=True)
-        )
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1])
-        )
+        self.down = nn.ModuleList(_double(i, o) for i, o in zip((inputs, *widths[:-1]), widths, strict=True))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1]))
         self.merge = nn.ModuleList(_double(2 * w, w) for w in reversed(widths[:-1]))
         self.head = nn.Conv2d(width, outputs, 1)
 

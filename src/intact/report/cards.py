@@ -72,9 +72,7 @@ class Card:
     @property
     def warnings(self) -> list[str]:
         """Each different warning of the rows once, then what went wrong with the pictures."""
-        return list(
-            dict.fromkeys([w for row in self.rows for w in row["warnings"]] + self.problems)
-        )
+        return list(dict.fromkeys([w for row in self.rows for w in row["warnings"]] + self.problems))
 
 
 def image_key(row: Finding) -> tuple[str, str, str]:
@@ -94,6 +92,4 @@ def flagged_images(rows: Iterable[Finding]) -> list[list[Finding]]:
     for row in rows:
         images.setdefault(image_key(row), []).append(row)
     ranked = [sorted(rows, key=by_p_value) for rows in images.values()]
-    return sorted(
-        (rows for rows in ranked if rows[0]["flagged"]), key=lambda rows: by_p_value(rows[0])
-    )
+    return sorted((rows for rows in ranked if rows[0]["flagged"]), key=lambda rows: by_p_value(rows[0]))

@@ -60,9 +60,7 @@ class _Axes:
             for tick in _ticks(0.0, self.y_high):
                 parts.append(_line(self.left, self.y(tick), _WIDTH - _RIGHT, self.y(tick), _LINES))
                 label = f"{tick:g}"
-                parts.append(
-                    _text(self.left - 6, self.y(tick) + 4, label, anchor="end", colour=_GREY)
-                )
+                parts.append(_text(self.left - 6, self.y(tick) + 4, label, anchor="end", colour=_GREY))
             middle = (self.bottom + _TOP) / 2
             turn = f' transform="rotate(-90 11 {middle:.1f})"'
             parts.append(_text(11, middle, y_title, anchor="middle", extra=turn))

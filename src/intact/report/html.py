@@ -179,10 +179,7 @@ def _table(rows: Sequence[Finding], cards: Sequence[Card], *, identify: bool) ->
         ("error", "Error", "text"),
     ]
     ranked = sorted(rows, key=by_p_value)[:TABLE_ROWS]
-    cells = [
-        [_cell(row, name) for name, _, _ in columns] + [card_of.get(image_key(row))]
-        for row in ranked
-    ]
+    cells = [[_cell(row, name) for name, _, _ in columns] + [card_of.get(image_key(row))] for row in ranked]
     return {"columns": columns, "rows": cells}
 
 

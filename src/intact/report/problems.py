@@ -30,9 +30,7 @@ _ADVICE = (
     (r"memory|too large", "Screen this file on a machine with more memory, or split it by series."),
     (r"permission|denied", "Give this account the right to read the file, then run again."),
 )
-_OTHERWISE = (
-    "Open the file in a viewer; if it opens there, this is a fault of Intact worth reporting."
-)
+_OTHERWISE = "Open the file in a viewer; if it opens there, this is a fault of Intact worth reporting."
 
 
 @dataclass(frozen=True)

@@ -89,11 +89,7 @@ def area(region: Mapping[str, Any]) -> str:
     """Area of a region, in mm² or (spacing unknown) in pixels."""
     if region["area_mm2"] is None:
         return f"{region['area_px']} px"
-    return (
-        f"{region['area_mm2']:.3g} mm²"
-        if region["area_mm2"] < 100
-        else f"{region['area_mm2']:.0f} mm²"
-    )
+    return f"{region['area_mm2']:.3g} mm²" if region["area_mm2"] < 100 else f"{region['area_mm2']:.0f} mm²"
 
 
 FILTERS = {
