@@ -206,12 +206,12 @@ def main() -> None:
     except IntactError as error:
         _say(f"error: {error}")
         sys.exit(WRONG_USE)
-    except Exception as error:
-        if not hasattr(error, "format_message"):
-            traceback.print_exc()  # not raised: Python would exit with 1, which means flagged
-            sys.exit(STOPPED)
-        error.show()  # typer's own usage errors know how to show themselves
+    except typer.TyperException as error:
+        error.show()  # an unknown option or a missing argument
         sys.exit(WRONG_USE)
+    except Exception:
+        traceback.print_exc()  # not raised: Python would exit with 1, which means flagged
+        sys.exit(STOPPED)
 
 
 def _fields(pairs: list[str]) -> dict[str, Any]:
@@ -280,7 +280,8 @@ def _print_labels(labels: dict[str, Any]) -> None:
     Console().print(table)
     for row in labels["pixel"]:
         print(
-            f"{row['detector']} pixels: AUPRO {_span(row['aupro'])}, average precision {_span(row['pixel_ap'])}, "
+            f"{row['detector']} pixels: AUPRO {_span(row['aupro'])}, "
+            f"average precision {_span(row['pixel_ap'])}, "
             f"Dice at 5 % false positives {_span(row['dice_at_5_fpr'])}"
         )
 

@@ -92,7 +92,8 @@ class Screener:
         row["warnings"] += model.misfit(image)
         if model.card.group_by and group not in model.calibration.groups:
             row["warnings"].append(
-                f"no held-out normal image has {model.card.group_by} = {group or 'nothing'}: compared with all"
+                f"no held-out normal image has {model.card.group_by} = {group or 'nothing'}: "
+                "compared with all"
             )
         if reading.pixel and (flagged or self.keep_all_maps):
             score_map = model.map(reading, image)

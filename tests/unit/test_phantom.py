@@ -179,7 +179,9 @@ def test_both_photometric_interpretations_show_the_spine_bright():
 
 def test_an_archive_has_the_layout_of_mvtec(tmp_path):
     folder = tmp_path / "archive"
-    write_archive(folder, "chest_xray", train=2, test_normal=1, test_lesion=2, seed=4, shape=(96, 80))
+    write_archive(
+        folder, "chest_xray", train=2, test_normal=1, test_lesion=2, seed=4, options={"shape": (96, 80)}
+    )
     found = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
     assert found == [
         "ground_truth/lesion/PHANTOM-0004.png", "ground_truth/lesion/PHANTOM-0005.png",
@@ -199,7 +201,8 @@ def test_an_archive_has_the_layout_of_mvtec(tmp_path):
 @pytest.mark.parametrize("kind", PHANTOMS)
 def test_the_same_seed_writes_the_same_bytes(kind, tmp_path):
     for name in ("one", "two"):
-        write_archive(tmp_path / name, kind, train=1, test_normal=0, test_lesion=1, seed=9, shape=SMALL[kind])
+        write_archive(tmp_path / name, kind, train=1, test_normal=0, test_lesion=1, seed=9,
+                      options={"shape": SMALL[kind]})  # fmt: skip
     one, two = (_bytes(tmp_path / name) for name in ("one", "two"))
     assert len(one) >= 3
     assert one == two
@@ -207,7 +210,9 @@ def test_the_same_seed_writes_the_same_bytes(kind, tmp_path):
 
 def test_a_volume_is_a_folder_of_slices_with_its_mask_on_the_same_grid(tmp_path):
     shape = (5, 64, 80)
-    write_archive(tmp_path, "thorax_ct", train=0, test_normal=0, test_lesion=1, seed=1, shape=shape)
+    write_archive(
+        tmp_path, "thorax_ct", train=0, test_normal=0, test_lesion=1, seed=1, options={"shape": shape}
+    )
     slices = [pydicom.dcmread(p) for p in sorted((tmp_path / "test/lesion/PHANTOM-0001").iterdir())]
     mask = nib.load(tmp_path / "ground_truth/lesion/PHANTOM-0001.nii.gz")
     assert len(slices) == 5
@@ -231,7 +236,7 @@ def test_nifti_archives_hold_the_same_image(tmp_path):
     for form in ("dicom", "nifti"):
         write_archive(
             tmp_path / form, "chest_xray", train=6, test_normal=0, test_lesion=0, seed=2,
-            shape=shape, format=form,
+            options={"shape": shape}, format=form,
         )  # fmt: skip
     inverted = 0
     for path in sorted((tmp_path / "dicom/train/good").iterdir()):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from intact.anomaly.base import Batches, Detector, Images
+from intact.errors import UsageError
 from intact.nets.autoencoder import Autoencoder
 from intact.scores import Scores
 from intact.train import train
@@ -34,6 +35,10 @@ class AE(Detector):
 
     family: ClassVar[str] = "reconstruction"
     source: ClassVar[str] = "Cai et al., Medical Image Analysis 2025 (MedIAnomaly)"
+
+    def __post_init__(self) -> None:
+        if self.size % 16 or self.size <= 0:
+            raise UsageError(f"size is {self.size}, which four halvings do not divide: use a multiple of 16")
 
     def _build(self, channels: int) -> None:
         self.net = Autoencoder(channels, self.size, self.latent)

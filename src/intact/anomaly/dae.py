@@ -18,7 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from intact.anomaly.base import Batches, Detector, Images
+from intact.errors import UsageError
 from intact.filters import median_blur
+from intact.nets.features import Precision
 from intact.nets.unet import UNet
 from intact.scores import Scores
 from intact.train import train
@@ -36,10 +38,18 @@ class DAE(Detector):
     steps: int = 2000
     lr: float = 1e-4
     background: float = 0.02  # a pixel at or below this, in [0, 1], is outside the body
+    precision: Precision = "float32"
     seed: int = 0
 
     family: ClassVar[str] = "reconstruction"
     source: ClassVar[str] = "Kascenas et al., MIDL 2022"
+
+    def __post_init__(self) -> None:
+        if self.size % 2 ** (self.depth - 1) or self.size <= 0:
+            raise UsageError(
+                f"size is {self.size}, which {self.depth - 1} halvings (depth - 1) do not divide: use a "
+                f"multiple of {2 ** (self.depth - 1)}"
+            )
 
     def _build(self, channels: int) -> None:
         self.net = UNet(channels, channels, self.width, self.depth)
@@ -50,7 +60,7 @@ class DAE(Detector):
         def loss(images: Tensor) -> Tensor:
             inside = self._foreground(images)
             noisy = images + coarse_noise(images, self.noise_side, self.noise, rng) * inside
-            error = (self.net(noisy) - images).square() * inside
+            error = (self._denoise(noisy) - images).square() * inside
             return error.sum() / (inside.sum() * images.shape[1]).clamp(min=1)
 
         optimiser = torch.optim.Adam(self.net.parameters(), lr=self.lr, amsgrad=True, weight_decay=1e-5)
@@ -61,10 +71,14 @@ class DAE(Detector):
         inside = self._foreground(images)
         # Erode: the body's edge is where a small misfit makes a large residual.
         inside = (F.avg_pool2d(inside, 5, stride=1, padding=2) > 0.95).float()[:, 0]
-        residual = (self.net(images) - images).abs().mean(dim=1) * inside
+        residual = (self._denoise(images) - images).abs().mean(dim=1) * inside
         pixel = median_blur(residual, 5)
         image = pixel.sum(dim=(1, 2)) / inside.sum(dim=(1, 2)).clamp(min=1)
         return Scores(image=image, pixel=pixel)
+
+    def _denoise(self, images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return self.net(images).float()
 
     def _foreground(self, images: Tensor) -> Float[Tensor, "n 1 h w"]:
         return (images.amax(dim=1, keepdim=True) > self.background).float()

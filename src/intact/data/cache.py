@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
+
+from intact.errors import OutputError
 
 
 class PlaneCache:
@@ -29,20 +32,38 @@ class PlaneCache:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:  # fmt: skip
-        self._file.close()
+        with suppress(OSError):  # closing writes what is left, which a full disk has refused before
+            self._file.close()
 
     def __len__(self) -> int:
         return self._count
 
     def append(self, plane: Float[Tensor, "c size size"]) -> None:
-        """Add one plane at the end."""
-        self._file.write(np.ascontiguousarray(plane.numpy(), np.float32).tobytes())
+        """Add one plane at the end.
+
+        Raises:
+            OutputError: The temporary folder is full.
+        """
+        with self._full_disk_told():
+            self._file.write(np.ascontiguousarray(plane.numpy(), np.float32).tobytes())
         self._count += 1
 
     def planes(self) -> Float[ndarray, "n c size size"]:
         """All planes, mapped from the file rather than loaded; changes stay out of the file."""
-        self._file.flush()
+        with self._full_disk_told():
+            self._file.flush()
         return np.memmap(self._file, np.float32, "c", shape=(self._count, *self.shape))
+
+    @staticmethod
+    @contextmanager
+    def _full_disk_told() -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"{tempfile.gettempdir()}: prepared images cannot be kept there ({error.strerror}); "
+                "make room or set TMPDIR to a larger disk"
+            ) from error
 
     def batches(self, members: Int[ndarray, "m"], batch_size: int, seed: int) -> Batches:
         """The planes `members` in shuffled batches, shuffled anew each time they are iterated."""

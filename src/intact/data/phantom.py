@@ -43,7 +43,7 @@ def write_archive(
     test_normal: int,
     test_lesion: int,
     seed: int,
-    shape: tuple[int, ...] | None = None,
+    options: dict[str, Any] | None = None,
     format: Literal["dicom", "nifti"] = "dicom",  # noqa: A002 - the word users know
 ) -> None:
     """Write an archive of phantoms in the layout of MVTec AD; the same seed, the same bytes.
@@ -59,7 +59,7 @@ def write_archive(
         test_normal: How many healthy images to test on.
         test_lesion: How many images with a lesion to test on.
         seed: Decides every image.
-        shape: As the phantom takes it; None for the phantom's own.
+        options: What the phantom takes besides a seed and a lesion: `shape`, `sequence`.
         format: "nifti" stores MONOCHROME1 as MONOCHROME2, since it knows nothing else.
 
     Raises:
@@ -74,10 +74,9 @@ def write_archive(
         raise UsageError(
             f"{folder} holds files already, which would mix with the archive; name an empty folder"
         )
-    wanted: dict[str, Any] = {} if shape is None else {"shape": shape}
     for number, place in enumerate(_places(train, test_normal, test_lesion), start=1):
         own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
-        image, mask = PHANTOMS[kind](own, lesion=place == "test/lesion", **wanted)
+        image, mask = PHANTOMS[kind](own, lesion=place == "test/lesion", **(options or {}))
         name = f"PHANTOM-{number:04d}"
         image = replace(image, identity=_identity(kind, seed, name))
         _write_image(image, _made(folder / place), name, format)

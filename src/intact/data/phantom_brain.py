@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -53,7 +53,11 @@ class Lesion:
 
 
 def brain_mr(
-    seed: int, *, shape: tuple[int, int, int] = (1, 224, 224), lesion: bool | None = None
+    seed: int,
+    *,
+    shape: tuple[int, int, int] = (1, 224, 224),
+    lesion: bool | None = None,
+    sequence: Literal["T1", "FLAIR"] | None = None,
 ) -> tuple[Image, NDArray[np.bool_]]:
     """Make one head; the same seed has the same anatomy with and without its lesion.
 
@@ -61,6 +65,7 @@ def brain_mr(
         seed: Decides everything.
         shape: Planes, rows, columns; one plane gives a 2-D image.
         lesion: Whether there is one; None lets the seed decide.
+        sequence: The contrast; None lets the seed decide.
 
     Returns:
         The image (uint16, 12 bits) and the exact lesion mask of the same shape. Oedema belongs to
@@ -69,6 +74,8 @@ def brain_mr(
     rng = np.random.default_rng(seed)
     head, found, coin = Head.draw(rng), Lesion.draw(rng), rng.random() < 0.5
     present = coin if lesion is None else lesion
+    if sequence is not None:
+        head = replace(head, sequence=sequence)
     heights = head.level + SLICE_SPACING * (np.arange(shape[0]) - (shape[0] - 1) / 2)
     blobs = place(head, found, float(heights[len(heights) // 2])) if present else []
     spacing = (FIELD_OF_VIEW / shape[1], FIELD_OF_VIEW / shape[2])

@@ -14,8 +14,9 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Generic, TypeVar
 
@@ -41,7 +42,8 @@ class Worker(Generic[Item, Result]):
         context = mp.get_context("spawn")  # forking a process that runs OpenMP threads can hang
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(step, theirs), daemon=True)
-        self.process.start()
+        with _interrupts_held():  # Ctrl-C is the supervisor's business, from the child's first moment
+            self.process.start()
         theirs.close()
         self.job: Job[Item, Result] | None = None
         self.ready = False  # importing may take longer than an item is allowed
@@ -124,8 +126,18 @@ def run(
             worker.stop()
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Block SIGINT; a process started meanwhile inherits the block."""
+    resource_tracker.ensure_running()  # starting it later would lift the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(step: Step[Item, Result], pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's business
     parent = os.getppid()
     pipe.send(READY)
     while True:

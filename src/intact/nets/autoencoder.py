@@ -20,8 +20,6 @@ class Autoencoder(nn.Module):
 
     def __init__(self, channels: int, size: int, latent: int, hidden: int = 1024) -> None:
         super().__init__()
-        if size % 16:
-            raise ValueError(f"size is {size}, which four halvings do not divide: use a multiple of 16")
         side = size // 16
         flat = WIDTHS[-1] * side * side
         down = zip((channels, *WIDTHS[:-1]), WIDTHS, strict=True)
