@@ -68,7 +68,9 @@ def fit(
     labels. Example: `intact fit normals/ -o model`
     """
     from intact.fit import fit as fit_model
+    from intact.store import check_place
 
+    check_place(output)
     with _progress():
         result = fit_model(
             normals,
@@ -207,7 +209,7 @@ def main() -> None:
         _say(f"error: {error}")
         sys.exit(WRONG_USE)
     except typer.TyperException as error:
-        error.show()  # an unknown option or a missing argument
+        _say(f"error: {error.format_message()}; see --help")
         sys.exit(WRONG_USE)
     except Exception:
         traceback.print_exc()  # not raised: Python would exit with 1, which means flagged

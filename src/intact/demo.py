@@ -26,6 +26,6 @@ def run_demo(folder: Path, seed: int = 0) -> Outcome:
     folder.mkdir(parents=True)
     (folder / MARK).touch()
     archive = folder / "archive"
-    write_archive(archive, "brain_mr", train=120, test_normal=60, test_lesion=60, seed=seed)
+    write_archive(archive, "chest_xray", train=200, test_normal=40, test_lesion=40, seed=seed)
     fit([archive / "train" / "good"]).model.save(folder / "model")
     return screen([archive / "test"], folder / "out", models=[folder / "model"], labels="folder")

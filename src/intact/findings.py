@@ -91,8 +91,8 @@ class Findings:
                 )
                 if name != expected:
                     raise UsageError(
-                        f"{self.out}: row {number + 1} of its findings is of {name}, but now {expected} comes "
-                        "there: the files have changed since that run; choose another -o"
+                        f"{self.out}: row {number + 1} of its findings is of {name}, but now {expected} "
+                        "comes there: the files have changed since that run; choose another -o"
                     )
                 waiting += len(line)
                 if (number + 1) % self._per_entry == 0:

@@ -26,10 +26,8 @@ def save_folder(folder: Path, tensors: dict[str, Tensor], manifest: dict[str, An
         UsageError: `folder` exists and is not a model.
         OutputError: It cannot be written.
     """
-    if folder.exists() and not (folder / MANIFEST).is_file() and (folder.is_file() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists and is not a model: choose another name for the model")
+    check_place(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             compact = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -44,6 +42,22 @@ def save_folder(folder: Path, tensors: dict[str, Tensor], manifest: dict[str, An
             shutil.rmtree(aside, ignore_errors=True)
     except (OSError, safetensors.SafetensorError) as error:
         raise OutputError(f"cannot write the model to {folder}: {error}") from error
+
+
+def check_place(folder: Path) -> None:
+    """Make sure that a model can be written to `folder`, before hours of work are spent on it.
+
+    Raises:
+        UsageError: `folder` exists and is not a model.
+        OutputError: It cannot be written.
+    """
+    if folder.is_file() or (folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir())):
+        raise UsageError(f"{folder} exists and is not a model: choose another name for the model")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder.parent).close()
+    except OSError as error:
+        raise OutputError(f"cannot write the model to {folder}: {error.strerror or error}") from error
 
 
 def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

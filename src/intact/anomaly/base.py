@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from intact.errors import NotFittedError
+from intact.errors import NotFittedError, TooFewNormalsError
 from intact.scores import Scores
 
 D = TypeVar("D", bound="Detector")
@@ -46,7 +46,7 @@ class Detector(ABC):
         """Learn from normal images only; a second call forgets the first.
 
         Args:
-            batches: Iterated once or many times, depending on the method.
+            batches: Iterated once or many times, depending on the method; at least 2 images each.
 
         Raises:
             TooFewNormalsError: Fewer images than the method needs.
@@ -55,6 +55,8 @@ class Detector(ABC):
         first = next(iter(batches), None)
         if first is None or not len(first):
             raise ValueError("there are no training images: the batches are empty")
+        if len(first) < 2:
+            raise TooFewNormalsError("one normal image says nothing about how normal images vary: give more")
         if first.shape[-2:] != (self.size, self.size):
             raise ValueError(
                 f"images are {first.shape[-2]} x {first.shape[-1]}, but size is {self.size}: "

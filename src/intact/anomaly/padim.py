@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from intact.anomaly.base import Batches, Detector, Images
-from intact.errors import TooFewNormalsError
 from intact.filters import gaussian_blur, upsample
 from intact.nets.features import FrozenFeatures, Precision
 from intact.scores import Scores
@@ -57,8 +56,6 @@ class PaDiM(Detector):
             total = total + x.sum(dim=0, dtype=torch.float64)
             flat = x.flatten(2).permute(2, 1, 0)  # (positions, features, n)
             outer = outer + (flat @ flat.transpose(1, 2)).double()
-        if count < 2:
-            raise TooFewNormalsError(f"PaDiM needs at least 2 images to estimate a covariance, got {count}")
         mean = total / count
         flat = mean.flatten(1).T  # (positions, features)
         covariance = (outer - count * flat[:, :, None] * flat[:, None, :]) / (count - 1)

@@ -80,6 +80,6 @@ class Batches:
 
     def __iter__(self) -> Iterator[Float[Tensor, "_ c h w"]]:
         order = self._rng.permutation(self._members)
-        for start in range(0, len(order), self._batch_size):
-            chosen = np.sort(order[start : start + self._batch_size])
-            yield torch.from_numpy(self._planes[chosen])
+        # Even parts: a last batch of one image would have no variance to normalise by.
+        for chosen in np.array_split(order, -(-len(order) // self._batch_size)):
+            yield torch.from_numpy(self._planes[np.sort(chosen)])

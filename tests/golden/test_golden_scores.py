@@ -1,0 +1,47 @@
+"""Scores of every method on fixed phantoms, stored: a change that moves them is seen.
+
+Renew with `INTACT_RENEW_GOLDEN=1 pytest tests/golden`, and say in CHANGELOG.md, under "Scores
+changed", why they moved.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from intact.anomaly import METHODS
+from intact.data.phantom import brain_mr
+from intact.data.transforms import Preparation
+
+STORED = Path(__file__).with_name("scores.json")
+# Training amplifies rounding, which differs between processors; features and statistics do not.
+TOLERANCE = {"ae": 0.1, "dae": 0.1, "padim": 1e-3, "patchcore": 1e-3}
+FIELDS = {
+    "ae": {"size": 32, "steps": 50, "latent": 8},
+    "dae": {"size": 32, "steps": 30, "width": 8, "depth": 3, "noise_side": 8},
+    "padim": {"size": 64, "backbone": "scattering", "features": 20},
+    "patchcore": {"size": 64, "backbone": "scattering", "coreset": 100},
+}
+
+
+def phantoms(seeds: range, size: int, lesion: bool) -> torch.Tensor:
+    preparation = Preparation(size)
+    images = [brain_mr(seed, shape=(1, 96, 96), lesion=lesion)[0] for seed in seeds]
+    return torch.stack([preparation.prepare(image, preparation.limits(image))[0] for image in images])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scores_are_those_stored(method):
+    detector = METHODS[method](**FIELDS[method])
+    detector.fit([phantoms(range(8), detector.size, False), phantoms(range(8, 16), detector.size, False)])
+    found = detector.score(phantoms(range(100, 104), detector.size, True)).image.tolist()
+    stored = json.loads(STORED.read_text()) if STORED.exists() else {}
+    if os.environ.get("INTACT_RENEW_GOLDEN"):
+        STORED.write_text(json.dumps(stored | {method: [float(f"{s:.6g}") for s in found]}, indent=1) + "\n")
+        pytest.fail(f"renewed {method}; run again without INTACT_RENEW_GOLDEN")
+    np.testing.assert_allclose(found, stored[method], rtol=TOLERANCE[method])
