@@ -11,6 +11,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from intact.errors import ModelError, OutputError, UsageError
@@ -30,8 +31,11 @@ def save_folder(folder: Path, tensors: dict[str, Tensor], manifest: dict[str, An
     try:
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            compact = {name: tensor.contiguous() for name, tensor in tensors.items()}
-            safetensors.torch.save_file(compact, aside / WEIGHTS)
+            # Cloned, because safetensors refuses views and tensors that share memory.
+            whole = {
+                name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+            }
+            safetensors.torch.save_file(whole, aside / WEIGHTS)
             manifest = {"format": FORMAT, **manifest, "sha256": file_digest(aside / WEIGHTS)}
             (aside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
             aside.chmod(0o755)
