@@ -262,8 +262,9 @@ def _progress() -> Iterator[None]:
 
 def _print_outcome(run: dict[str, Any], out: Path) -> None:
     counts = run["counts"]
+    judged = f"{counts['flagged']} flagged at a false-alarm rate of {run['alpha']:g}"
     print(
-        f"{counts['images']} images, {counts['flagged']} flagged at a false-alarm rate of {run['alpha']:g}, "
+        f"{counts['images']} images, {judged if run['models'] else 'read only, as no model was given'}, "
         f"{counts['errors']} could not be read, {run['seconds']:.1f} s"
     )
     if run["labels"]:

@@ -93,7 +93,7 @@ def screen(
         [str(m) for m in models],
         alpha,
         str(out),
-        keep_all_maps=labels is not None,
+        labelled=labels is not None,
         identify=identify,
         threads=max(1, cores // workers) if workers else 0,
     )

@@ -31,7 +31,7 @@ class Screener:
         models: Model folders, loaded on first use: this object travels to the workers.
         alpha: Images with a p-value up to this are flagged.
         out: Folder of the run; score maps go to maps/ in it.
-        keep_all_maps: Write the maps of unflagged images too, to measure localisation.
+        labelled: The folder an image was found in is its label; all maps are kept, to measure them.
         identify: Put patient IDs into the rows.
         threads: Threads a worker may compute with; 0 leaves the process as it is.
     """
@@ -39,7 +39,7 @@ class Screener:
     models: list[str]
     alpha: float
     out: str
-    keep_all_maps: bool
+    labelled: bool
     identify: bool
     threads: int = 0
     _loaded: list[Model] = field(default_factory=list, repr=False)
@@ -63,7 +63,7 @@ class Screener:
     def failed(self, entry: Entry, reason: str) -> list[Row]:
         """The rows of a file that could not be read, for the given reason."""
         files = len(entry.sources) if isinstance(entry, Unit) else 1
-        return [{**_blank(entry.name, files, entry.folder, detector), "error": reason}
+        return [{**self._blank(entry.name, files, entry.folder, detector), "error": reason}
                 for detector in [Path(m).resolve().name for m in self.models] or ["read"]]  # fmt: skip
 
     def _score(self, units: Sequence[Unit], images: Sequence[Image]) -> Iterator[list[Row]]:
@@ -95,7 +95,7 @@ class Screener:
                 f"no held-out normal image has {model.card.group_by} = {group or 'nothing'}: "
                 "compared with all"
             )
-        if reading.pixel and (flagged or self.keep_all_maps):
+        if reading.pixel and (flagged or self.labelled):
             score_map = model.map(reading, image)
             row["map"] = self._save_map(score_map, unit, image, model.card.name)
             if flagged:
@@ -105,7 +105,7 @@ class Screener:
 
     def _row(self, unit: Unit, image: Image, detector: str) -> Row:
         identity = image.identity
-        row = _blank(unit.name, len(unit.sources), unit.folder, detector) | {
+        row = self._blank(unit.name, len(unit.sources), unit.folder, detector) | {
             "study": identity.study,
             "series": identity.series,
             "instance": identity.instance,
@@ -118,6 +118,29 @@ class Screener:
         if image.pixels.dtype.kind == "f" and (bad := int(np.count_nonzero(~np.isfinite(image.pixels)))):
             row["warnings"].append(f"{bad} pixels are NaN or infinite; they count as outside the scan")
         return row | {"patient": identity.patient} if self.identify else row
+
+    def _blank(self, path: str, files: int, folder: str, detector: str) -> Row:
+        return {
+            "path": path,
+            "study": "",
+            "series": "",
+            "instance": "",
+            "modality": "",
+            "bits": None,
+            "shape": None,
+            "spacing": None,
+            "files": files,
+            "label": (folder or None) if self.labelled else None,
+            "detector": detector,
+            "family": "",
+            "score": None,
+            "p_value": None,
+            "flagged": False,
+            "regions": [],
+            "map": None,
+            "warnings": [],
+            "error": None,
+        }
 
     def _save_map(self, score_map: NDArray[np.float32], unit: Unit, image: Image, detector: str) -> str:
         """Write a map in the image's grid; its name is the same when a run is taken up again."""
@@ -135,27 +158,3 @@ def _read(entry: Entry) -> Image:
     if not np.isfinite(image.pixels).any():
         raise UnreadableError(entry.name, "every pixel is NaN or infinite: there is nothing to look at")
     return image
-
-
-def _blank(path: str, files: int, folder: str, detector: str) -> Row:
-    return {
-        "path": path,
-        "study": "",
-        "series": "",
-        "instance": "",
-        "modality": "",
-        "bits": None,
-        "shape": None,
-        "spacing": None,
-        "files": files,
-        "label": folder or None,
-        "detector": detector,
-        "family": "",
-        "score": None,
-        "p_value": None,
-        "flagged": False,
-        "regions": [],
-        "map": None,
-        "warnings": [],
-        "error": None,
-    }

@@ -226,7 +226,7 @@ def test_screen_as_json(screened, tmp_path):
 
 def test_without_a_model_files_are_read_and_listed(run, rows, archive, tmp_path):
     answer = run("screen", archive, "-o", tmp_path / "out", "--workers", 0)
-    assert answer.code == UNREADABLE and "62 images, 0 flagged" in answer.out
+    assert answer.code == UNREADABLE and "62 images, read only" in answer.out
     found = rows(tmp_path / "out")
     assert {row["detector"] for row in found} == {"read"} and len(found) == 64
     assert all(row["score"] is None for row in found)

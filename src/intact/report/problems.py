@@ -12,12 +12,16 @@ from intact.report.cards import Finding
 _ADVICE = (
     (r"encrypt|password", "Export the file again without encryption."),
     (
+        r"without pixels|cannot be read as an image|unknown format|holds no image|archive inside",
+        "Nothing is wrong with this run: leave the file out or convert it to DICOM, NIfTI or PNG.",
+    ),
+    (
         r"truncat|damaged|corrupt|empty|ends|short|checksum|decode",
         "Copy the file again from the archive; if it still fails, it is damaged there as well.",
     ),
     (
-        r"no pixel|not an image|no image|report|unknown format|unsupported",
-        "Nothing is wrong with this run: leave the file out or convert it to DICOM, NIfTI or PNG.",
+        r"\([0-9a-f]{4},[0-9a-f]{4}\)",
+        "Export the file again from its source: an element that DICOM requires is missing or wrong.",
     ),
     (
         r"series|slice|spacing|orientation|geometry",
