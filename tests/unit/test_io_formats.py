@@ -10,6 +10,11 @@ from intact.io.codestream import coded_size
 from intact.io.formats import describe, sniff
 
 
+def squeezed(data: bytes) -> bytes:
+    """Without the time of day, which would name the tests differently in each worker."""
+    return gzip.compress(data, mtime=0)
+
+
 @pytest.mark.parametrize(
     ("head", "kind"),
     [
@@ -18,14 +23,14 @@ from intact.io.formats import describe, sniff
         (b"\x00\x08\x00\x05CS\x00\x0aISO_IR 100", "dicom"),
         (b"\x08\x00\x05\x00\x0a\x00\x00\x00ISO_IR 100", "dicom"),
         (bytes(344) + b"n+1\0", "nifti"),
-        (gzip.compress(bytes(344) + b"n+1\0"), "nifti"),
+        (squeezed(bytes(344) + b"n+1\0"), "nifti"),
         (bytes(344) + b"ni1\0", "nifti-pair"),
         (b"\x1c\x02\0\0n+2\0\r\n\x1a\n", "nifti"),
         (b"BM is also how a text may begin", ""),
         (b"RIFF\0\0\0\0WEBPVP8L", "webp"),
         (b"RIFF\0\0\0\0WAVEfmt ", ""),
         (b"", ""),
-        (gzip.compress(b"a tar archive"), ""),
+        (squeezed(b"a tar archive"), ""),
     ],
 )
 def test_formats_are_told_by_content(head, kind):
@@ -37,7 +42,7 @@ def test_formats_are_told_by_content(head, kind):
     [
         (b"plain text\n", "text"),
         ("ä".encode() * 10 + b"\xc3", "text"),
-        (gzip.compress(b"x"), "gzip"),
+        (squeezed(b"x"), "gzip"),
         (b"\x7fELF", "program"),
         (bytes(100), "zero bytes"),
         (b"\x01\x02\xfe\xff\x80" * 20, "unknown"),
