@@ -1,6 +1,6 @@
 """Fill README's results from the rows in benchmarks/results/, so that no number is typed by hand.
 
-    python benchmarks/tables.py
+python benchmarks/tables.py
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from results import read_rows
 
 README = Path(__file__).parent.parent / "README.md"
 START, END = "<!-- results:start -->", "<!-- results:end -->"
-NAMES = {"floor": "plain PatchCore (floor)", "ae": "`ae`", "dae": "`dae`", "padim": "`padim`", "patchcore": "`patchcore`"}
+NAMES = {
+    "floor": "plain PatchCore (floor)",
+    "ae": "`ae`",
+    "dae": "`dae`",
+    "padim": "`padim`",
+    "patchcore": "`patchcore`",
+}
 COLUMNS = (
     ("brain_mri", "tumor_matched"),
     ("chest_xray", "bacteria"),
@@ -38,7 +44,8 @@ def detection() -> str:
             row = rows.get((pack, kind, method))
             cells.append(
                 f"{float(row['auroc']):.3f} ({float(row['auroc_low']):.3f}–{float(row['auroc_high']):.3f})"
-                if row else "not measured"
+                if row
+                else "not measured"
             )
         body.append([name, *cells])
     head = ["AUROC (95 % interval)", *(f"{pack} {kind}".replace("_", " ") for pack, kind in COLUMNS)]
@@ -58,7 +65,13 @@ def false_alarms() -> str:
                 f"({100 * float(row['rate_low']):.1f}–{100 * float(row['rate_high']):.1f})",
                 f"{row['expected_alarms_low']} to {row['expected_alarms_high']}",
             ]
-    head = ["pack", "method", "fresh normals flagged", "rate (exact 95 % interval)", "count that agrees with 5 %"]
+    head = [
+        "pack",
+        "method",
+        "fresh normals flagged",
+        "rate (exact 95 % interval)",
+        "count that agrees with 5 %",
+    ]
     return table(head, list(seen.values()))
 
 
@@ -71,7 +84,9 @@ def speed() -> str:
             f"{row['device']}; the bare backbone does {float(row['forward_per_s']):.0f}, bare decoding "
             f"{float(row['decode_per_s']):.0f}: {100 * float(row['kept']):.0f} % of the slower is kept."
         )
-    peaks = [f"{float(r['peak_mb']):.0f} MB at {int(r['images']):,} images" for r in read_rows("screen_memory.csv")]
+    peaks = [
+        f"{float(r['peak_mb']):.0f} MB at {int(r['images']):,} images" for r in read_rows("screen_memory.csv")
+    ]
     if peaks:
         lines.append(f"Highest memory of all processes together: {', '.join(peaks)}.")
     return " ".join(lines)

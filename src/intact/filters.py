@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -21,6 +22,27 @@ def gaussian_blur(maps: Float[Tensor, "n h w"], sigma: float) -> Float[Tensor, "
     x = F.pad(maps[:, None], [radius] * 4, mode="reflect")
     x = F.conv2d(x, kernel.view(1, 1, -1, 1))
     return F.conv2d(x, kernel.view(1, 1, 1, -1))[:, 0]
+
+
+def smooth_upsample(
+    maps: Float[Tensor, "n h w"], size: tuple[int, int], sigma: float
+) -> Float[Tensor, "n h2 w2"]:
+    """`gaussian_blur(upsample(maps, size), sigma)`, as one small matrix product per axis.
+
+    Both steps are linear and separable, so they are one matrix for rows and one for columns.
+    """
+    rows = _smoothing_matrix(maps.shape[-2], size[0], sigma).to(maps)
+    columns = _smoothing_matrix(maps.shape[-1], size[1], sigma).to(maps)
+    return rows @ maps @ columns.T
+
+
+@functools.lru_cache
+def _smoothing_matrix(before: int, after: int, sigma: float) -> Float[Tensor, "after before"]:
+    """The matrix of blurred upsampling along one axis, found by doing it to unit vectors."""
+    units = torch.eye(before, dtype=torch.float64)[:, :, None].expand(-1, -1, 2)
+    # The other axis is constant, which neither step changes.
+    grown = upsample(units, (after, after))
+    return gaussian_blur(grown, sigma)[:, :, 0].T.contiguous()
 
 
 def median_blur(maps: Float[Tensor, "n h w"], size: int) -> Float[Tensor, "n h w"]:

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from intact.filters import gaussian_blur, local_mean, median_blur, upsample
+from intact.filters import gaussian_blur, local_mean, median_blur, smooth_upsample, upsample
 
 
 def maps():
@@ -33,3 +33,9 @@ def test_upsample_keeps_a_constant_and_the_place():
 def test_local_mean_of_the_middle_is_the_mean_of_nine():
     x = torch.rand(1, 2, 5, 5, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(local_mean(x)[0, :, 2, 2], x[0, :, 1:4, 1:4].mean(dim=(1, 2)))
+
+
+def test_smooth_upsample_is_upsample_then_blur():
+    x = torch.rand(3, 14, 20, generator=torch.Generator().manual_seed(2))
+    expected = gaussian_blur(upsample(x, (112, 80)), 4.0)
+    torch.testing.assert_close(smooth_upsample(x, (112, 80), 4.0), expected, atol=1e-5, rtol=1e-5)

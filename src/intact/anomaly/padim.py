@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from intact.anomaly.base import Batches, Detector, Images
-from intact.filters import gaussian_blur, upsample
+from intact.filters import smooth_upsample
 from intact.nets.features import FrozenFeatures, Precision
 from intact.scores import Scores
 
@@ -72,7 +72,7 @@ class PaDiM(Detector):
         size = gap.shape[-2:]
         flat = gap.flatten(2).permute(2, 1, 0)  # (positions, features, n)
         distance = (self.whiten_ @ flat).norm(dim=1).T.unflatten(1, size)  # Eq. 2
-        pixel = gaussian_blur(upsample(distance, (self.size, self.size)), self.sigma)
+        pixel = smooth_upsample(distance, (self.size, self.size), self.sigma)
         return Scores(image=pixel.amax(dim=(1, 2)), pixel=pixel)
 
     def _embed(self, images: Images) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from intact.anomaly.base import Batches, Detector, Images
 from intact.coreset import stream_coreset
-from intact.filters import gaussian_blur, local_mean, upsample
+from intact.filters import local_mean, smooth_upsample
 from intact.nets.features import FrozenFeatures, Precision
 from intact.scores import Scores
 
@@ -65,13 +65,13 @@ class PatchCore(Detector):
 
     def _score(self, images: Images) -> Scores:
         patches = self._patches(images)
-        distance, nearest = nearest_neighbour(patches.flatten(0, 1), self.bank_)
+        distance, nearest = nearest_neighbour(patches.flatten(0, 1), self.bank_, self.precision)
         distance, nearest = distance.view(patches.shape[:2]), nearest.view(patches.shape[:2])
         each, worst = torch.arange(len(images)), distance.argmax(dim=1)
         image = self._reweigh(patches[each, worst], distance[each, worst], nearest[each, worst])
         side = round(distance.shape[1] ** 0.5)
-        pixel = upsample(distance.unflatten(1, (side, side)), (self.size, self.size))
-        return Scores(image=image, pixel=gaussian_blur(pixel, self.sigma))
+        pixel = smooth_upsample(distance.unflatten(1, (side, side)), (self.size, self.size), self.sigma)
+        return Scores(image=image, pixel=pixel)
 
     def _reweigh(self, patch: Tensor, score: Tensor, nearest: Tensor) -> Tensor:
         """Eq. 7: less weight where the bank is dense around the matched entry."""
@@ -110,11 +110,20 @@ class PatchCore(Detector):
         return mean.float(), (weight[:, None] * axes[:, : self.dimensions]).float()
 
 
-def nearest_neighbour(points: Float[Tensor, "n d"], bank: Float[Tensor, "m d"]) -> tuple[Tensor, Tensor]:
-    """Distance to, and index of, the nearest bank entry of each point."""
-    squares = bank.square().sum(dim=1)
+def nearest_neighbour(
+    points: Float[Tensor, "n d"], bank: Float[Tensor, "m d"], precision: Precision = "float32"
+) -> tuple[Tensor, Tensor]:
+    """Distance to, and index of, the nearest bank entry of each point.
+
+    In bfloat16 another entry that is nearly as near may be found; its distance is exact.
+    """
+    kind = getattr(torch, precision)
+    squares, turned = bank.square().sum(dim=1).to(kind), bank.T.to(kind)
     # Blocks small enough that their distances stay in the processor's cache.
-    found = [torch.addmm(squares, p, bank.T, alpha=-2.0).min(dim=1).indices for p in points.split(256)]
+    found = [
+        torch.addmm(squares, block, turned, alpha=-2.0).min(dim=1).indices
+        for block in points.to(kind).split(256)
+    ]
     index = torch.cat(found)
     # The expansion above cancels badly for near matches: measure the winner directly.
     return torch.linalg.vector_norm(points - bank[index], dim=1), index

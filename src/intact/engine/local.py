@@ -117,10 +117,10 @@ def run(
                 following += 1
             if exhausted and all(worker.job is None for worker in crew):
                 return
+            _sleep_until_news(crew)
             for i, worker in enumerate(crew):
                 if worker.job is not None and (outcome := _outcome(worker)) is not None:
                     crew[i] = _settle(worker, outcome, step, lost, timeout, done)
-            _sleep_until_news(crew)
     finally:
         for worker in crew:
             worker.stop()
