@@ -77,13 +77,12 @@ def false_alarms() -> str:
 
 def speed() -> str:
     """Throughput and memory in a sentence each."""
-    lines = []
-    for row in read_rows("screen_speed.csv"):
-        lines.append(
-            f"`screen` with the default detector does {float(row['screen_per_s']):.0f} images/s on "
-            f"{row['device']}; the bare backbone does {float(row['forward_per_s']):.0f}, bare decoding "
-            f"{float(row['decode_per_s']):.0f}: {100 * float(row['kept']):.0f} % of the slower is kept."
-        )
+    lines = [
+        f"`screen` with the default detector does {float(row['screen_per_s']):.0f} images/s on "
+        f"{row['device']}; the bare backbone does {float(row['forward_per_s']):.0f}, bare decoding "
+        f"{float(row['decode_per_s']):.0f}: {100 * float(row['kept']):.0f} % of the slower is kept."
+        for row in read_rows("screen_speed.csv")
+    ]
     peaks = [
         f"{float(r['peak_mb']):.0f} MB at {int(r['images']):,} images" for r in read_rows("screen_memory.csv")
     ]
