@@ -185,7 +185,9 @@ def demo(
     from intact.demo import run_demo
 
     with _progress():
-        outcome = run_demo(output, seed)
+        outcome, notes = run_demo(output, seed)
+    for note in notes:
+        _say(note)
     _print_outcome(outcome.run, outcome.out)
 
 
@@ -291,7 +293,7 @@ def _print_labels(labels: dict[str, Any]) -> None:
 
 def _span(triple: list[float]) -> str:
     value, low, high = triple
-    return f"{value:.3f} ({low:.3f} to {high:.3f})"
+    return f"{value:.3f} ({low:.3f}–{high:.3f})"
 
 
 def _say(text: str) -> None:

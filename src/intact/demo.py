@@ -13,8 +13,11 @@ from intact.screen import Outcome, screen
 MARK = ".intact-demo"  # tells a folder of this demo's own from a folder of somebody's images
 
 
-def run_demo(folder: Path, seed: int = 0) -> Outcome:
+def run_demo(folder: Path, seed: int = 0) -> tuple[Outcome, list[str]]:
     """Make phantoms, fit on the healthy ones, screen the rest, write the report.
+
+    Returns:
+        What screening came to, and the notes that fitting left.
 
     Raises:
         UsageError: `folder` exists and was not made by this function.
@@ -27,5 +30,7 @@ def run_demo(folder: Path, seed: int = 0) -> Outcome:
     (folder / MARK).touch()
     archive = folder / "archive"
     write_archive(archive, "chest_xray", train=200, test_normal=40, test_lesion=40, seed=seed)
-    fit([archive / "train" / "good"]).model.save(folder / "model")
-    return screen([archive / "test"], folder / "out", models=[folder / "model"], labels="folder")
+    fitted = fit([archive / "train" / "good"])
+    fitted.model.save(folder / "model")
+    outcome = screen([archive / "test"], folder / "out", models=[folder / "model"], labels="folder")
+    return outcome, fitted.notes

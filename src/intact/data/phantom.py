@@ -18,6 +18,7 @@ from PIL import Image as Raster
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
+from intact import progress
 from intact.data.phantom_brain import brain_mr
 from intact.data.phantom_thorax import thorax_ct
 from intact.data.phantom_xray import chest_xray
@@ -74,7 +75,8 @@ def write_archive(
         raise UsageError(
             f"{folder} holds files already, which would mix with the archive; name an empty folder"
         )
-    for number, place in enumerate(_places(train, test_normal, test_lesion), start=1):
+    places = list(_places(train, test_normal, test_lesion))
+    for number, place in enumerate(progress.track(places, "making phantoms", len(places)), start=1):
         own = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
         image, mask = PHANTOMS[kind](own, lesion=place == "test/lesion", **(options or {}))
         name = f"PHANTOM-{number:04d}"
