@@ -18,6 +18,7 @@ NAMES = {
     "dae": "`dae`",
     "padim": "`padim`",
     "patchcore": "`patchcore`",
+    "patchcore_scattering": "`patchcore` without weights",
 }
 COLUMNS = (
     ("brain_mri", "tumor_matched"),
@@ -59,7 +60,7 @@ def false_alarms() -> str:
         if row.get("normals") and row["seed"] == "0":
             seen[row["pack"], row["method"]] = [
                 row["pack"].replace("_", " "),
-                f"`{row['method']}`",
+                NAMES[row["method"]],
                 f"{row['false_alarms']} of {row['normals']}",
                 f"{100 * float(row['false_alarm_rate']):.1f} % "
                 f"({100 * float(row['rate_low']):.1f}–{100 * float(row['rate_high']):.1f})",
