@@ -269,6 +269,8 @@ def _print_outcome(run: dict[str, Any], out: Path) -> None:
         f"{counts['images']} images, {judged if run['models'] else 'read only, as no model was given'}, "
         f"{counts['errors']} could not be read, {run['seconds']:.1f} s"
     )
+    if counts["warnings"]:
+        print(f"{counts['warnings']} of them with warnings (unlike the model's images, say): see the report")
     if run["labels"]:
         _print_labels(run["labels"])
     print(f"report: {out / 'report.html'}")
