@@ -64,7 +64,8 @@ def false_alarms() -> str:
                 f"{row['false_alarms']} of {row['normals']}",
                 f"{100 * float(row['false_alarm_rate']):.1f} % "
                 f"({100 * float(row['rate_low']):.1f}–{100 * float(row['rate_high']):.1f})",
-                f"{row['expected_alarms_low']} to {row['expected_alarms_high']}",
+                f"{row['expected_alarms_low']} to {row['expected_alarms_high']}"
+                + (" (**broken**)" if int(row["false_alarms"]) > int(row["expected_alarms_high"]) else ""),
             ]
     head = [
         "pack",
