@@ -160,13 +160,11 @@ class Image:
             stored range (0 to 2**bits - 1); padding keeps whatever value it maps to.
         """
         if self.palette is not None:
-            index = np.clip(self.pixels.astype(np.int64) - self.palette_first, 0, len(self.palette) - 1)
-            return self.palette[index].astype(np.float32)
+            return _look_up(self.pixels, self.palette, self.palette_first).astype(np.float32)
         if self.photometric == "YBR_FULL":
             return _ybr_to_rgb(self.pixels, self.bits)
         if self.scale.table is not None:
-            index = np.clip(self.pixels.astype(np.int64) - self.scale.first, 0, len(self.scale.table) - 1)
-            return self.scale.table[index]
+            return _look_up(self.pixels, self.scale.table, self.scale.first)
         return self._linear()
 
     def padding_mask(self) -> NDArray[np.bool_]:
@@ -194,8 +192,9 @@ class Image:
         if window is not None:
             shown = apply_window(values, window)
         elif self.voi is not None:
-            index = np.clip(np.rint(values).astype(np.int64) - self.voi.first, 0, len(self.voi.values) - 1)
-            shown = self.voi.values[index].astype(np.float32) / float(2**self.voi.bits - 1)
+            shown = _look_up(np.rint(values), self.voi.values, self.voi.first).astype(np.float32) / float(
+                2**self.voi.bits - 1
+            )
         else:
             shown = _stretch(values, measured=~self.padding_mask())
         return _to_uint8(1.0 - shown if self.photometric == "MONOCHROME1" else shown)
@@ -223,6 +222,11 @@ def apply_window(values: NDArray[np.float32], window: Window) -> NDArray[np.floa
     if window.function == "LINEAR" and width > 1.0:
         return np.clip((values - (center - 0.5)) / (width - 1.0) + 0.5, 0.0, 1.0)
     return np.clip((values - center) / max(width, np.float32(1e-12)) + 0.5, 0.0, 1.0)
+
+
+def _look_up(values: NDArray[Any], table: NDArray[Any], first: int) -> NDArray[Any]:
+    """Entries of a DICOM table whose first entry belongs to `first`; its ends hold beyond them."""
+    return table[np.clip(values.astype(np.int64) - first, 0, len(table) - 1)]
 
 
 def _stretch(values: NDArray[np.float32], measured: NDArray[np.bool_]) -> NDArray[np.float32]:
