@@ -24,8 +24,8 @@ TOLERANCE = {"ae": 0.1, "dae": 0.1, "padim": 1e-3, "patchcore": 1e-3}
 FIELDS = {
     "ae": {"size": 32, "steps": 50, "latent": 8},
     "dae": {"size": 32, "steps": 30, "width": 8, "depth": 3, "noise_side": 8},
-    "padim": {"size": 64, "backbone": "scattering", "features": 20},
-    "patchcore": {"size": 64, "backbone": "scattering", "coreset": 100},
+    "padim": {"size": 64, "backbone": "narrow_resnet18", "features": 20},
+    "patchcore": {"size": 64, "backbone": "narrow_resnet18", "coreset": 100},
 }
 
 

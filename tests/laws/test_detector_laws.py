@@ -18,10 +18,10 @@ from intact.scores import Calibration
 SMALL = {
     "ae": {"size": 32, "steps": 150, "latent": 8},
     "dae": {"size": 32, "steps": 200, "width": 8, "depth": 3, "noise_side": 8, "lr": 2e-3},
-    "padim": {"size": 64, "backbone": "scattering", "features": 20},
+    "padim": {"size": 64, "backbone": "narrow_resnet18", "features": 20},
     "patchcore": {
         "size": 64,
-        "backbone": "scattering",
+        "backbone": "narrow_resnet18",
         "coreset": 200,
         "block": 1000,
         "projection": 16,

@@ -81,7 +81,7 @@ class Detector(ABC):
             raise NotFittedError(f"{type(self).__name__} has learned nothing yet: call fit() or load()")
         if images.shape[1] != self.channels_:
             raise ValueError(f"images have {images.shape[1]} channels, fit saw {self.channels_}")
-        if not images.isfinite().all():
+        if not images.sum().isfinite():  # many times faster than looking at each
             raise ValueError("images hold NaN or infinite values; fill the padding before scoring")
         parts = [self._score_filled(images[i : i + SCORE_BATCH]) for i in range(0, len(images), SCORE_BATCH)]
         maps = [p.pixel for p in parts if p.pixel is not None]

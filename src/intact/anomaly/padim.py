@@ -43,7 +43,7 @@ class PaDiM(Detector):
     source: ClassVar[str] = "Defard et al., ICPR Workshops 2021"
 
     def _build(self, channels: int) -> None:
-        self.net = FrozenFeatures(self.backbone, self.layers, channels, self.precision)
+        self.net = FrozenFeatures(self.backbone, self.layers, self.precision)
 
     def _fit(self, batches: Batches) -> None:
         rng = torch.Generator().manual_seed(self.seed)
@@ -77,6 +77,6 @@ class PaDiM(Detector):
 
     def _embed(self, images: Images) -> Tensor:
         """Stack the feature maps at the finest layer's resolution: (n, features, h', w')."""
-        maps = self.net(images)
+        maps = [m.float() for m in self.net(images)]
         maps = [F.interpolate(m, size=maps[0].shape[-2:], mode="nearest") for m in maps]
         return torch.cat(maps, dim=1)[:, self.kept_]

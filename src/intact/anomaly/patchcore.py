@@ -39,7 +39,7 @@ class PatchCore(Detector):
     layers: tuple[str, ...] = ("layer2", "layer3")
     standardise: bool = True  # False: the raw features, as in the paper
     dimensions: int = 128  # principal components kept; with all of them no distance changes
-    coreset: int = 3000  # patches in the memory bank
+    coreset: int = 2000  # patches in the memory bank
     block: int = 40_000  # patches held at once while choosing them
     projection: int = 64  # dimensions in which the coreset measures distances
     neighbours: int = 9  # b in Eq. 7
@@ -51,7 +51,7 @@ class PatchCore(Detector):
     source: ClassVar[str] = "Roth et al., CVPR 2022"
 
     def _build(self, channels: int) -> None:
-        self.net = FrozenFeatures(self.backbone, self.layers, channels, self.precision)
+        self.net = FrozenFeatures(self.backbone, self.layers, self.precision)
 
     def _fit(self, batches: Batches) -> None:
         self.mean_, self.basis_ = self._principal_axes(batches)
@@ -65,32 +65,41 @@ class PatchCore(Detector):
 
     def _score(self, images: Images) -> Scores:
         patches = self._patches(images)
-        distance, nearest = nearest_neighbour(patches.flatten(0, 1), self.bank_, self.precision)
-        distance, nearest = distance.view(patches.shape[:2]), nearest.view(patches.shape[:2])
-        each, worst = torch.arange(len(images)), distance.argmax(dim=1)
-        image = self._reweigh(patches[each, worst], distance[each, worst], nearest[each, worst])
+        distance = nearest_distance(patches.flatten(0, 1), self.bank_, self.precision).view(patches.shape[:2])
+        worst = patches[torch.arange(len(images)), distance.argmax(dim=1)]
         side = round(distance.shape[1] ** 0.5)
         pixel = smooth_upsample(distance.unflatten(1, (side, side)), (self.size, self.size), self.sigma)
-        return Scores(image=image, pixel=pixel)
+        return Scores(image=self._image_score(worst), pixel=pixel)
 
-    def _reweigh(self, patch: Tensor, score: Tensor, nearest: Tensor) -> Tensor:
-        """Eq. 7: less weight where the bank is dense around the matched entry."""
-        match = self.bank_[nearest]
-        around = (
-            torch.cdist(match, self.bank_).topk(min(self.neighbours, len(self.bank_)), largest=False).indices
-        )
-        gaps = torch.linalg.vector_norm(patch[:, None] - self.bank_[around], dim=2)
+    def _image_score(self, worst: Float[Tensor, "n d"]) -> Float[Tensor, "n"]:
+        """Eq. 7: the worst patch's distance, with less weight where the bank is dense around its match."""
+        match = self.bank_[torch.cdist(worst, self.bank_).argmin(dim=1)]
+        score = torch.linalg.vector_norm(worst - match, dim=1)
+        neighbours = min(self.neighbours, len(self.bank_))
+        around = torch.cdist(match, self.bank_).topk(neighbours, largest=False).indices
+        gaps = torch.linalg.vector_norm(worst[:, None] - self.bank_[around], dim=2)
         # softmax, not a ratio of exponentials: distances of tens overflow exp. The first
         # neighbour of `match` is `match` itself.
         return score * (1.0 - torch.softmax(gaps, dim=1)[:, 0])
 
     def _patches(self, images: Images) -> Float[Tensor, "n p d"]:
-        """Locally averaged features of every patch, on the principal axes."""
-        return (self._features(images) - self.mean_) @ self.basis_
+        """Locally averaged features of every patch, on the principal axes.
+
+        What `_features` does is linear, so each map is projected first, while it is small.
+        """
+        maps = self.net(images)
+        bases = self.basis_.to(maps[0].dtype).split([m.shape[1] for m in maps])
+        shifted = -self.mean_ @ self.basis_
+        size = maps[0].shape[-2:]
+        total = shifted.view(1, -1, 1, 1)
+        for m, basis in zip(maps, bases, strict=True):
+            reduced = local_mean(F.conv2d(m, basis.T[:, :, None, None]).float())
+            total = total + F.interpolate(reduced, size=size, mode="bilinear", align_corners=False)
+        return total.flatten(2).transpose(1, 2)
 
     def _features(self, images: Images) -> Float[Tensor, "n p c"]:
         """Locally averaged maps, brought to the first layer's resolution and stacked."""
-        maps = [local_mean(m) for m in self.net(images)]
+        maps = [local_mean(m.float()) for m in self.net(images)]
         size = maps[0].shape[-2:]
         maps = [F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in maps]
         return torch.cat(maps, dim=1).flatten(2).transpose(1, 2)
@@ -107,23 +116,31 @@ class PatchCore(Detector):
         covariance = outer / count - torch.outer(mean, mean)
         weight = covariance.diagonal().clamp(min=1e-12).rsqrt() if self.standardise else torch.ones_like(mean)
         axes = torch.linalg.eigh(weight[:, None] * covariance * weight).eigenvectors.flip(dims=(1,))
-        return mean.float(), (weight[:, None] * axes[:, : self.dimensions]).float()
+        return mean.float(), (weight[:, None] * axes[:, : self.dimensions]).float().contiguous()
 
 
-def nearest_neighbour(
+def nearest_distance(
     points: Float[Tensor, "n d"], bank: Float[Tensor, "m d"], precision: Precision = "float32"
-) -> tuple[Tensor, Tensor]:
-    """Distance to, and index of, the nearest bank entry of each point.
+) -> Float[Tensor, "n"]:
+    """Distance of each point to its nearest bank entry.
 
-    In bfloat16 another entry that is nearly as near may be found; its distance is exact.
+    In bfloat16 the points are rounded to 8 significant bits, and so is the distance.
     """
-    kind = getattr(torch, precision)
-    squares, turned = bank.square().sum(dim=1).to(kind), bank.T.to(kind)
-    # Blocks small enough that their distances stay in the processor's cache.
-    found = [
-        torch.addmm(squares, block, turned, alpha=-2.0).min(dim=1).indices
-        for block in points.to(kind).split(256)
-    ]
-    index = torch.cat(found)
-    # The expansion above cancels badly for near matches: measure the winner directly.
-    return torch.linalg.vector_norm(points - bank[index], dim=1), index
+    kind, bits = (torch.bfloat16, torch.int16) if precision == "bfloat16" else (torch.float32, torch.int32)
+    points, bank = points.to(kind), bank.to(kind)
+    # |a|^2 + |b|^2 - 2ab as one product, so that the processor adds up in float32 and rounds the
+    # squared distance, not the large terms that cancel in it.
+    ones_a, ones_b = points.new_ones(len(points), 2), bank.new_ones(len(bank), 2)
+    left = torch.cat([points, _high_and_low(points), ones_a], dim=1)
+    right = torch.cat([-2 * bank, ones_b, _high_and_low(bank)], dim=1).T
+    # Blocks small enough that their distances stay in the processor's cache. As integers, floats
+    # that are not negative keep their order, and integers are compared many times faster.
+    squares = [(block @ right).view(bits).amin(dim=1).view(kind) for block in left.split(256)]
+    return torch.cat(squares).float().clamp(min=0.0).sqrt()
+
+
+def _high_and_low(points: Float[Tensor, "n d"]) -> Float[Tensor, "n 2"]:
+    """Squared lengths as two numbers of the points' own precision that add up to them."""
+    exact = points.float().square().sum(dim=1)
+    high = exact.to(points.dtype)
+    return torch.stack([high, (exact - high.float()).to(points.dtype)], dim=1)

@@ -6,9 +6,10 @@ stay at full depth until they are float32: nothing is ever cut to 8 bits.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from intact.image import Image, Window, apply_window
 CT_WINDOWS = ((-600.0, 1500.0), (40.0, 400.0), (500.0, 1800.0))
 # ITU-R BT.601 luma.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+ENOUGH = 2**14  # pixels of a plane that tell its percentiles well
 
 
 @dataclass(frozen=True)
@@ -74,16 +76,14 @@ class Preparation:
         """
         if self.intensity == "full":
             return _storable_range(image)
-        step = max(1, image.planes // 16)
-        planes = [image.plane(i) for i in range(0, image.planes, step)]
-        measured = np.concatenate([_grey(p)[~p.padding_mask()] for p in planes])
-        measured = measured[np.isfinite(measured)]
-        if not measured.size:
-            return 0.0, 1.0
-        low, high = np.percentile(measured, self.percentiles)
-        if high <= low:  # more than 99 % of the pixels are equal
-            low, high = measured.min(), measured.max()
-        return float(low), float(high)
+        planes = [image.plane(i) for i in range(0, image.planes, max(1, image.planes // 16))]
+        measured = _measured(planes, per_plane=ENOUGH)
+        if measured.size:
+            low, high = np.percentile(measured, self.percentiles)
+            if high > low:
+                return float(low), float(high)
+        measured = _measured(planes)  # more than 99 % of the pixels are equal: look at every one
+        return (float(measured.min()), float(measured.max())) if measured.size else (0.0, 1.0)
 
     def prepare(
         self, plane: Image, limits: tuple[float, float]
@@ -171,6 +171,18 @@ def thumbnail(prepared: Float[Tensor, "c h w"], side: int = 32) -> Float[ndarray
 def _grey(plane: Image) -> NDArray[np.float32]:
     values = plane.physical()
     return values @ LUMA if values.ndim == 3 else values
+
+
+def _measured(planes: Iterable[Image], per_plane: int = 0) -> Float[ndarray, "n"]:
+    """Grey values inside the scan; of a large plane every k-th row and column, if asked."""
+    found = []
+    for plane in planes:
+        rows, columns = plane.shape
+        step = max(1, math.isqrt(rows * columns // per_plane)) if per_plane else 1
+        sample = replace(plane, pixels=plane.pixels[::step, ::step])
+        found.append(_grey(sample)[~sample.padding_mask()])
+    values = np.concatenate(found)
+    return values[np.isfinite(values)]
 
 
 def _storable_range(image: Image) -> tuple[float, float]:

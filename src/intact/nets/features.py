@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -9,11 +11,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from intact.errors import UsageError, WeightsError
-from intact.nets.resnet import BasicBlock, Bottleneck, ResNet
-from intact.nets.scattering import Scattering
+from intact.nets.resnet import BasicBlock, Bottleneck, IntegerReLU, ResNet, fold_batch_norm
 from intact.nets.weights import load_weights
 
-BACKBONES = ("resnet18", "resnet50", "wide_resnet50_2", "scattering")
+BACKBONES: dict[str, Callable[..., ResNet]] = {
+    "narrow_resnet18": partial(ResNet, BasicBlock, (2, 2, 2, 2), width=32),
+    "resnet18": partial(ResNet, BasicBlock, (2, 2, 2, 2)),
+    "resnet50": partial(ResNet, Bottleneck, (3, 4, 6, 3)),
+    "wide_resnet50_2": partial(ResNet, Bottleneck, (3, 4, 6, 3), base_width=128),
+}
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -26,8 +32,7 @@ class FrozenFeatures(nn.Module):
     Args:
         backbone: One of `BACKBONES`.
         layers: Stage names, "layer1" (1/4 of the input's side) to "layer4" (1/32).
-        channels: Channels of the images; the pretrained backbones take 1 or 3.
-        precision: Number format of the convolutions. bfloat16 is faster where the CPU has it
+        precision: Number format of weights and maps. bfloat16 is faster where the CPU has it
             and moves scores by about 1 %: fit and score with the same one.
 
     Raises:
@@ -37,27 +42,24 @@ class FrozenFeatures(nn.Module):
 
     loaded: Tensor
 
-    def __init__(self, backbone: str, layers: tuple[str, ...], channels: int, precision: Precision) -> None:
+    def __init__(self, backbone: str, layers: tuple[str, ...], precision: Precision) -> None:
         super().__init__()
         self.backbone, self.layers, self.precision = backbone, layers, precision
-        self.net = _build(backbone, layers, channels)
-        nn.utils.convert_conv2d_weight_memory_format(self.net, torch.channels_last)
+        self.net = _ready(build_backbone(backbone, layers), precision)
         self.channels = [self.net.channels[name] for name in layers]
-        needs_weights = any(True for _ in self.net.parameters())
-        self.register_buffer("loaded", torch.tensor(not needs_weights))
+        self.register_buffer("loaded", torch.tensor(False))
         self.requires_grad_(False).eval()
 
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "n c h w"]) -> list[Tensor]:
-        """One float32 map per layer, shallowest first."""
+        """One map per layer, shallowest first, in `precision`."""
         if not self.loaded:
             self._load_pretrained()
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            maps = self.net(images)
-        return [m.float() for m in maps]
+        return self.net(images)
 
     def _load_pretrained(self) -> None:
-        missing, _ = self.net.load_state_dict(load_weights(self.backbone), strict=False)
+        plain = build_backbone(self.backbone, self.layers)
+        missing, _ = plain.load_state_dict(load_weights(self.backbone), strict=False)
         lost = [key for key in missing if not key.endswith("num_batches_tracked")]
         if lost:
             raise WeightsError(
@@ -65,6 +67,7 @@ class FrozenFeatures(nn.Module):
                 f"{lost[0]!r}: the file stops before {self.layers[-1]!r}; choose shallower layers "
                 "or give complete weights"
             )
+        self.net.load_state_dict(_ready(plain, self.precision).state_dict())
         self.loaded.fill_(True)
 
 
@@ -73,17 +76,26 @@ def best_precision() -> Precision:
     return "bfloat16" if torch.cpu.get_capabilities().get("avx512_bf16") else "float32"
 
 
-def _build(backbone: str, layers: tuple[str, ...], channels: int) -> ResNet | Scattering:
+def _ready(net: ResNet, precision: Precision) -> ResNet:
+    """The same network, as fast as it can be when nothing in it changes any more."""
+    fold_batch_norm(net.eval())
+    nn.utils.convert_conv2d_weight_memory_format(net, torch.channels_last)
+    if precision == "bfloat16":
+        for module in net.modules():
+            if hasattr(module, "relu"):
+                module.relu = IntegerReLU()
+    return net.to(getattr(torch, precision))
+
+
+def build_backbone(backbone: str, layers: tuple[str, ...]) -> ResNet:
+    """A backbone as published, without weights, up to the deepest of `layers`.
+
+    Raises:
+        UsageError: An unknown backbone or layer.
+    """
+    if backbone not in BACKBONES:
+        raise UsageError(f"unknown backbone {backbone!r}; choose one of {', '.join(BACKBONES)}")
     try:
-        match backbone:
-            case "resnet18":
-                return ResNet(BasicBlock, (2, 2, 2, 2), layers)
-            case "resnet50":
-                return ResNet(Bottleneck, (3, 4, 6, 3), layers)
-            case "wide_resnet50_2":
-                return ResNet(Bottleneck, (3, 4, 6, 3), layers, base_width=128)
-            case "scattering":
-                return Scattering(layers, channels)
+        return BACKBONES[backbone](outputs=layers)
     except ValueError as error:
         raise UsageError(f"layers {layers} of {backbone!r}: {error}; stages are layer1 to layer4") from error
-    raise UsageError(f"unknown backbone {backbone!r}; choose one of {', '.join(BACKBONES)}")

@@ -41,10 +41,10 @@ def find_weights(name: str) -> Path:
         return _from_hub(name)
     raise WeightsError(
         f"no weights for the backbone {name!r}: INTACT_WEIGHTS is "
-        f"{given or 'not set'}, the package ships none, and huggingface_hub is not installed. "
+        f"{given or 'not set'}, the package does not ship them, and huggingface_hub is not installed. "
         f"(1) Put {name}.safetensors (torchvision's key names) into a folder and set "
         "INTACT_WEIGHTS to it; (2) or `pip install huggingface_hub` on a machine with a network; "
-        "(3) or use the backbone that needs none: --set backbone=scattering"
+        "(3) or use the backbone that is shipped: --set backbone=narrow_resnet18"
     )
 
 

@@ -120,5 +120,5 @@ def _shrunk(picture: Pillow.Image, side: int, how: Pillow.Resampling) -> Pillow.
 def _data_uri(picture: Pillow.Image, transparency: bytes | None = None) -> str:
     target = io.BytesIO()
     extra = {} if transparency is None else {"transparency": transparency}
-    picture.save(target, "PNG", optimize=True, **extra)
+    picture.save(target, "PNG", compress_level=4, **extra)
     return "data:image/png;base64," + base64.b64encode(target.getvalue()).decode("ascii")
