@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from intact import progress
-from intact.errors import InputError, IntactError, OutputError, UsageError
+from intact.errors import InputError, IntactError, MisfitWarning, OutputError, UsageError
 
 EXIT_CODES = (
     "Exit codes: 0 done, nothing flagged; 1 done, something flagged; 2 wrong use; "
@@ -92,7 +93,7 @@ def fit(
     else:
         print(
             f"{output}: {card.method} learned from {card.normals_fitted} normal images and is calibrated on "
-            f"{card.normals_calibrated} others; p-values down to {1 / (card.normals_calibrated + 1):.2g}"
+            f"{card.normals_calibrated} held out; p-values down to {1 / (card.normals_calibrated + 1):.2g}"
         )
     raise typer.Exit(UNREADABLE if result.rejected else DONE)
 
@@ -131,7 +132,7 @@ def screen(
         raise UsageError(
             f"--labels {labels}: the truth can only be taken from folder names, with --labels folder"
         )
-    with _progress():
+    with _progress(), _warnings_said():
         outcome = screen_images(
             paths,
             output,
@@ -260,6 +261,15 @@ def _progress() -> Iterator[None]:
 
         with progress.showing(display):
             yield
+
+
+@contextmanager
+def _warnings_said() -> Iterator[None]:
+    """Warnings as plain lines."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", MisfitWarning)
+        warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
+        yield
 
 
 def _print_outcome(run: dict[str, Any], out: Path) -> None:

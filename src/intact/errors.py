@@ -12,6 +12,8 @@
     ├── TooFewNormalsError    not enough normal images for what was asked
     └── UsageError            arguments that contradict each other
 
+and warns of: MisfitWarning, images are not of the kind that a model was fitted on.
+
 A message has three parts: what was found, why it cannot be right, what to do about it.
 """
 
@@ -71,3 +73,7 @@ class TooFewNormalsError(IntactError):
 
 class UsageError(IntactError):
     """Arguments that contradict each other or what is on disk."""
+
+
+class MisfitWarning(UserWarning):
+    """Images are not of the kind that a model was fitted on."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Int
 from numpy import ndarray
 from numpy.typing import NDArray
 
@@ -20,7 +20,7 @@ from intact import progress
 from intact.anomaly import METHODS, Detector
 from intact.anomaly.base import SCORE_BATCH
 from intact.data.cache import PlaneCache
-from intact.data.splits import hold_out, look_alikes
+from intact.data.splits import hold_out, look_alikes, take_turns
 from intact.data.transforms import Preparation, choose_preparation, thumbnail
 from intact.errors import InputError, TooFewNormalsError, UsageError, WeightsError
 from intact.image import Image
@@ -32,6 +32,8 @@ from intact.scores import Calibration, pixel_quantiles
 
 BATCH = 32  # planes per training batch
 SAMPLE = 24  # images looked at to choose the preparation
+SHIPPED = "narrow_resnet18"  # the backbone that is always there
+MANY = 40  # patients that must be held out at once to speak for all the others
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,17 @@ def fit(
     """Learn what normal images look like.
 
     A share of the normals is held out, whole patients at a time, and never learned from: their
-    scores are what p-values are measured against.
+    scores are what p-values are measured against. Where so few patients would be held out that
+    they could not speak for the rest, a detector of the memory family is calibrated in turns: it
+    is fitted without each part and scores it, and in the end learns from all (cross-conformal
+    prediction, Vovk, "Cross-conformal predictors", 2015). Networks are not, since no two trainings
+    give scores of quite the same size.
 
     Args:
         normals: Files, folders or zip archives of normal images only.
         method: Key in `intact.anomaly.METHODS`.
         fields: Hyper-parameters that differ from the method's defaults.
-        calibrate: Share of the images to hold out.
+        calibrate: Share of the images to hold out, or to hold out in each turn.
         group_by: A DICOM keyword ("Manufacturer", "ViewPosition", ...) or "folder": images are
             then compared with held-out normals of the same group.
         windows: (centre, width) in HU or other physical units, one channel each; by default CT
@@ -100,25 +106,32 @@ def fit(
     preparation = choose_preparation(_sample(units, seed, normals, rejected), detector.size, windows)
     with PlaneCache(preparation.channels, preparation.size) as cache:
         images = list(_read_all(units, preparation, cache, rejected, group_by))
-        held = _held_out(images, cache, calibrate, seed)
-        learned = [image for image, out in zip(images, held, strict=True) if not out]
-        members = np.concatenate([np.arange(i.planes.start, i.planes.stop) for i in learned])
-        detector.fit(cache.batches(members, BATCH, seed))
-        kept_out = [image for image, out in zip(images, held, strict=True) if out]
-        calibration = _calibrate(detector, kept_out, cache, grouped=bool(group_by))
+        turns = _turns(images, cache, calibrate, seed, several=detector.family == "memory")
+        held = HeldOut()
+        for turn in turns:
+            out = {image.name for image in turn}
+            learned = [image for image in images if image.name not in out]
+            detector.fit(cache.batches(_planes(learned), BATCH, seed))
+            held.add(detector, turn, cache)
+        if len(turns) > 1:
+            learned = images
+            detector.fit(cache.batches(_planes(learned), BATCH, seed))
+            notes.append(
+                f"the images come from few patients, so each was held out in one of {len(turns)} turns"
+            )
     card = Card(
         name="",
         method=method,
         fitted=datetime.now(UTC).isoformat(timespec="seconds"),
         normals_fitted=len(learned),
-        normals_calibrated=len(kept_out),
-        planes_fitted=len(members),
+        normals_calibrated=len(held.scores),
+        planes_fitted=len(_planes(learned)),
         modality=_most([image.modality for image in images]),
         bits=_most([image.bits for image in images]),
         volumes=_most([image.planes.stop - image.planes.start > 1 for image in images]),
         group_by=group_by,
     )
-    return Fit(Model(detector, preparation, calibration, card), rejected, notes)
+    return Fit(Model(detector, preparation, held.calibration(bool(group_by)), card), rejected, notes)
 
 
 def make_detector(method: str, fields: dict[str, Any]) -> Detector:
@@ -151,11 +164,10 @@ def _suit_to_machine(method: str, fields: dict[str, Any]) -> tuple[dict[str, Any
         try:
             find_weights(wanted)
         except WeightsError:
-            suited["backbone"] = "scattering"
+            suited["backbone"] = SHIPPED
             notes.append(
-                f"no weights for {wanted} were found, so fixed wavelets (scattering) are used instead; "
-                "on real images pretrained weights find clearly more: put them into a folder and set "
-                "INTACT_WEIGHTS to it"
+                f"no weights for {wanted} were found, so {SHIPPED}, which comes with Intact, is used; to "
+                "compare, put them into a folder and set INTACT_WEIGHTS to it"
             )
     return suited, notes
 
@@ -211,41 +223,67 @@ def _read_all(
         )
 
 
-def _held_out(images: list[Normal], cache: PlaneCache, share: float, seed: int) -> Bool[ndarray, "n"]:
-    """True for the images to calibrate on: whole patients; look-alikes where those are unknown."""
+def _turns(
+    images: list[Normal], cache: PlaneCache, share: float, seed: int, *, several: bool
+) -> list[list[Normal]]:
+    """The images to calibrate on: whole patients, or look-alikes where unknown.
+
+    All at once where many patients would be held out or `several` turns are not wanted.
+    """
     planes = cache.planes()
     middles = [(i.planes.start + i.planes.stop) // 2 for i in images]
     alike = look_alikes(np.stack([thumbnail(torch.from_numpy(planes[m])) for m in middles]))
     patients = [image.patient or group for image, group in zip(images, alike, strict=True)]
     try:
-        return hold_out(patients, share, seed)
+        once = hold_out(patients, share, seed)
+        speaks_for_all = len({p for p, out in zip(patients, once, strict=True) if out}) >= MANY
+        parts = [once] if speaks_for_all or not several else take_turns(patients, share, seed)
     except ValueError as error:
         raise TooFewNormalsError(
             f"{len(images)} normal images cannot be split into a part to learn from and a part to "
             f"calibrate on: {error}"
         ) from error
+    return [[image for image, out in zip(images, part, strict=True) if out] for part in parts]
 
 
-def _calibrate(detector: Detector, images: list[Normal], cache: PlaneCache, *, grouped: bool) -> Calibration:
-    """Scores of held-out normals; a volume's is its highest plane's, as in screening."""
-    planes = cache.planes()
-    members = np.concatenate([np.arange(i.planes.start, i.planes.stop) for i in images])
-    plane_scores: list[float] = []
-    plane_peaks: list[float] = []
-    maps: list[NDArray[np.float32]] = []
-    for batch in batched(progress.track(members, "calibrating", len(members)), SCORE_BATCH):
-        scores = detector.score(torch.from_numpy(planes[batch]))
-        plane_scores += scores.image.tolist()
-        if scores.pixel is not None:
-            plane_peaks += scores.pixel.amax(dim=(1, 2)).tolist()
-            maps += [m[::4, ::4].numpy() for m in scores.pixel]
-    first_planes = np.cumsum([0] + [i.planes.stop - i.planes.start for i in images[:-1]])
-    return Calibration(
-        np.maximum.reduceat(np.array(plane_scores), first_planes),
-        np.maximum.reduceat(np.array(plane_peaks), first_planes) if plane_peaks else np.empty(0),
-        pixel_quantiles(maps),
-        tuple(image.group for image in images) if grouped else (),
-    )
+def _planes(images: list[Normal]) -> Int[ndarray, "m"]:
+    return np.concatenate([np.arange(i.planes.start, i.planes.stop) for i in images])
+
+
+@dataclass
+class HeldOut:
+    """Scores of normals that the detector scoring them never saw; a volume's is its highest plane's."""
+
+    scores: list[float] = field(default_factory=list)
+    peaks: list[float] = field(default_factory=list)
+    maps: list[NDArray[np.float32]] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+
+    def add(self, detector: Detector, images: list[Normal], cache: PlaneCache) -> None:
+        """Score images that `detector` was not fitted on."""
+        planes, members = cache.planes(), _planes(images)
+        scores: list[float] = []
+        peaks: list[float] = []
+        for batch in batched(progress.track(members, "calibrating", len(members)), SCORE_BATCH):
+            found = detector.score(torch.from_numpy(planes[batch]))
+            scores += found.image.tolist()
+            if found.pixel is not None:
+                peaks += found.pixel.amax(dim=(1, 2)).tolist()
+                self.maps += [m[::4, ::4].numpy() for m in found.pixel]
+        first_planes = np.cumsum([0] + [i.planes.stop - i.planes.start for i in images[:-1]])
+        self.scores += np.maximum.reduceat(scores, first_planes).tolist()
+        if peaks:
+            self.peaks += np.maximum.reduceat(peaks, first_planes).tolist()
+        self.groups += [image.group for image in images]
+
+    def calibration(self, grouped: bool) -> Calibration:
+        """What p-values are measured against."""
+        return Calibration(
+            np.array(self.scores),
+            np.array(self.peaks),
+            pixel_quantiles(self.maps),
+            tuple(self.groups) if grouped else (),
+        )
 
 
 def _most(values: Sequence[Any]) -> Any:

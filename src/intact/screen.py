@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from typing import Any, Literal
 from intact import progress
 from intact._version import __version__
 from intact.engine import local
-from intact.errors import UsageError
+from intact.errors import InputError, MisfitWarning, UsageError
 from intact.findings import Findings, Row
 from intact.io import Unit, index, read_unit
 from intact.model import Model
@@ -30,6 +31,7 @@ from intact.screener import Entry, Screener
 
 BATCH = 16  # files per unit of work
 TIMEOUT = 300.0  # seconds that one image may take
+LOOK_AHEAD = 3  # images read before the run to see whether they suit the models
 GROUND_TRUTH = "ground_truth"
 
 
@@ -68,6 +70,8 @@ def screen(
 ) -> Outcome:
     """Screen images and write findings and a report.
 
+    Warns with `MisfitWarning` before it starts when images are not of a model's kind.
+
     Args:
         paths: Files, folders or zip archives.
         out: Folder for the results. If it holds the beginning of the same run, that is continued.
@@ -87,6 +91,7 @@ def screen(
     out = Path(out)
     loaded = _load_models(models, alpha)
     entries = _find(paths, out, labels)
+    _warn_of_misfits(loaded, entries)
     cores = len(os.sched_getaffinity(0))
     workers = min(cores if workers is None else workers, sum(1 for _ in _batches(entries)))
     screener = Screener(
@@ -143,6 +148,22 @@ def _find(paths: Sequence[str | Path], out: Path, labels: str | None) -> list[En
     if not entries:
         raise UsageError(f"{', '.join(map(str, paths))}: there are no files to screen")
     return entries
+
+
+def _warn_of_misfits(models: Sequence[Model], entries: Sequence[Entry]) -> None:
+    """Look at a few images before hours go into the wrong model; each image's row says it again."""
+    units = [entry for entry in entries if isinstance(entry, Unit)] if models else []
+    doubts: dict[str, str] = {}
+    for unit in units[:: max(1, len(units) // LOOK_AHEAD)][:LOOK_AHEAD]:
+        try:
+            image = read_unit(unit)
+        except InputError:
+            continue  # its row will say why
+        for model in models:
+            for doubt in model.misfit(image):
+                doubts.setdefault(f"model {model.card.name}: {doubt}", unit.name)
+    for doubt, name in doubts.items():
+        warnings.warn(f"{doubt} (seen in {name})", MisfitWarning, stacklevel=3)
 
 
 def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:

@@ -143,7 +143,7 @@ def test_methods_as_json(run):
 def test_fit_says_what_it_did(run, normals, tmp_path):
     answer = run("fit", normals, *QUICK, "-o", tmp_path / "m")
     assert answer.code == DONE
-    assert "ae learned from 45 normal images and is calibrated on 15 others" in answer.out
+    assert "ae learned from 45 normal images and is calibrated on 15 held out" in answer.out
     assert "reading" in answer.err and "training" in answer.err  # progress is not for pipes
 
 
@@ -189,6 +189,15 @@ def test_nothing_flagged(screened, rows, sound, tmp_path):
     assert answer.code == DONE
     assert "4 images, 0 flagged at a false-alarm rate of 0.05" in answer.out
     assert not any(row["flagged"] or row["map"] for row in rows(tmp_path / "out"))
+
+
+def test_images_unlike_the_models_are_announced_before_scoring(screened, tmp_path):
+    for k in range(4):
+        write_dicom(tmp_path / "ct" / f"{k}.dcm", plane(k), Modality="CT")
+    answer = screened(tmp_path / "ct")
+    assert "warning: model head: the model was fitted on MR, this image is CT (seen in" in answer.err
+    assert answer.err.index("warning:") < answer.err.index("screening")
+    assert answer.err.count("warning:") == 1
 
 
 def test_something_flagged(screened, rows, sound, tmp_path):

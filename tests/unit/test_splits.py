@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from intact.data import splits
-from intact.data.splits import hold_out, look_alikes
+from intact.data.splits import hold_out, look_alikes, take_turns
 
 
 def strangers(n, seed=0):
@@ -71,6 +71,24 @@ def test_fewer_than_two_groups_are_refused(groups):
 def test_an_impossible_fraction_is_refused(fraction):
     with pytest.raises(ValueError, match="strictly between 0 and 1"):
         hold_out(["a", "b"], fraction, 0)
+
+
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=20), st.floats(0.05, 0.9), st.integers(0, 3))
+def test_in_turns_every_image_is_held_out_once_with_its_whole_group(sizes, fraction, seed):
+    groups = [f"p{index}" for index, size in enumerate(sizes) for _ in range(size)]
+    parts = take_turns(groups, fraction, seed)
+    assert (np.sum(parts, axis=0) == 1).all()
+    assert len(parts) == min(max(2, round(1 / fraction)), len(sizes))
+    for part in parts:
+        inside = {g for g, held in zip(groups, part, strict=True) if held}
+        assert part.sum() == sum(groups.count(g) for g in inside)
+    counts = [int(part.sum()) for part in parts]
+    assert max(counts) - min(counts) <= max(sizes)
+
+
+def test_turns_of_a_single_group_are_refused():
+    with pytest.raises(ValueError, match="1 group"):
+        take_turns(["a", "a"], 0.5, 0)
 
 
 def test_a_chain_of_look_alikes_is_one_group_whatever_the_brightness():

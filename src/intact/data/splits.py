@@ -47,6 +47,37 @@ def hold_out(groups: Sequence[str], fraction: float, seed: int) -> Bool[np.ndarr
     return np.isin(member, held)
 
 
+def take_turns(groups: Sequence[str], fraction: float, seed: int) -> list[Bool[np.ndarray, "n"]]:
+    """Divide the images into parts of about `fraction` each, whole groups at a time.
+
+    Where `hold_out` picks one part, this gives all of them, so that each image can be judged by
+    a detector that never saw its group. The largest groups are dealt first, each to the part
+    that holds the fewest images.
+
+    Args:
+        groups: The group (patient) of each image, n of them.
+        fraction: Share of the images in each part; at least two parts are made.
+        seed: Same groups and seed, same parts.
+
+    Returns:
+        For each part, True where the image belongs to it.
+
+    Raises:
+        ValueError: There are fewer than two groups.
+    """
+    names, member, sizes = np.unique(np.asarray(groups, dtype=str), return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise ValueError(f"{len(groups)} images form {len(names)} group(s), and a group is never divided")
+    parts = min(max(2, round(1 / fraction)), len(names))
+    shuffled = np.random.default_rng(seed).permutation(len(names))
+    held = np.zeros(parts, int)
+    part_of = np.empty(len(names), int)
+    for group in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
+        part_of[group] = held.argmin()
+        held[part_of[group]] += sizes[group]
+    return [part_of[member] == part for part in range(parts)]
+
+
 def look_alikes(thumbnails: Float[np.ndarray, "n 32 32"], threshold: float = 0.93) -> list[str]:
     """Group images that look alike, as a stand-in for the patient where none is known.
 
