@@ -50,6 +50,12 @@ def read_raster(data: bytes, name: str) -> Image:
                 return _read_picture(data, name)
     except InputError:
         raise
+    except Pillow.DecompressionBombError as error:
+        raise UnreadableError(
+            name,
+            f"claims more than the {2 * (Pillow.MAX_IMAGE_PIXELS or 0):,} pixels allowed for a picture: its "
+            "header is damaged or hostile; if it is sound, store it as TIFF or DICOM",
+        ) from error
     except Exception as error:  # decoders raise anything on damaged input
         raise UnreadableError(name, f"is a damaged {kind.upper()} file: {error}") from error
     raise NotAnImageError(name, f"is {describe(data[:HEAD])}, not a picture")
