@@ -33,7 +33,7 @@ from results import environment, replace_rows
 PACKS = ("brain_mri", "chest_xray", "lung_ct")
 ALPHA = 0.05
 # What users get where no pretrained weights are to be had.
-WITHOUT_WEIGHTS = {"patchcore_scattering": ("patchcore", {"backbone": "scattering"})}
+WITHOUT_WEIGHTS = {"patchcore_shipped": ("patchcore", {"backbone": "narrow_resnet18"})}
 
 
 def measure(pack: Path, method: str, seed: int) -> list[dict[str, Any]]:
@@ -81,7 +81,7 @@ def spans(row: dict[str, Any]) -> dict[str, float]:
 def floor(pack: Path, seed: int) -> list[dict[str, Any]]:
     """The plain PatchCore that every default has to beat."""
     torch.manual_seed(seed)
-    net = FrozenFeatures("resnet18", ("layer2", "layer3"), 1, "float32")
+    net = FrozenFeatures("resnet18", ("layer2", "layer3"), "float32")
 
     def features(folder: Path) -> torch.Tensor:
         rows = []
@@ -104,10 +104,11 @@ def floor(pack: Path, seed: int) -> list[dict[str, Any]]:
         )
     seconds = {"fit_s": fitted - started, "screen_s": time.perf_counter() - fitted}
     good = scores.pop("good")
-    return [_compare(kind, good, found) | seconds for kind, found in scores.items()]
+    return [compare(kind, good, found) | seconds for kind, found in scores.items()]
 
 
-def _compare(kind: str, good: np.ndarray, found: np.ndarray) -> dict[str, Any]:
+def compare(kind: str, good: np.ndarray, found: np.ndarray) -> dict[str, Any]:
+    """A row that says how well the scores `found` stand out from those of `good`."""
     values, truth = np.r_[good, found], np.r_[np.zeros(len(good), bool), np.ones(len(found), bool)]
     row: dict[str, Any] = {"kind": kind, "n": len(found)}
     for name, metric in (("auroc", auroc), ("average_precision", average_precision)):

@@ -3,8 +3,10 @@
     INTACT_DATA=... INTACT_WEIGHTS=... python benchmarks/screen_speed.py [--images 2000] [--memory]
 
 All three use every core, in the same run, on the same DICOM files (chest X-rays written as 12-bit
-DICOM). Forward is the detector's own backbone on ready tensors, the faster of one process per
-core and one process with all cores; decode is `intact.read`. `--memory` also screens 100 and
+DICOM). Forward is the detector's backbone on ready tensors, as PyTorch runs it in the detector's
+precision, the faster of one process per core and one process with all cores; `own_forward` is the
+same network as Intact runs it, batch norms folded, in processes settled like its workers. Decode is
+`intact.read`. All are measured in rounds, and medians are kept. `--memory` also screens 100 and
 10,000 images and compares the highest memory of all processes together.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing as mp
 import os
+import statistics
 import tempfile
 import threading
 import time
@@ -25,7 +28,10 @@ import psutil
 import torch
 
 import intact
+from intact.engine.local import settle_for_long_work
 from intact.image import Image
+from intact.nets.features import build_backbone
+from intact.nets.weights import load_weights
 from results import environment, replace_rows
 
 CORES = len(os.sched_getaffinity(0))
@@ -50,9 +56,35 @@ def _decode(paths: list[Path]) -> None:
         intact.read(path)
 
 
-def _forward(model: Path, seconds: float, threads: int, ready: object, counts: object) -> None:
+def plain_forward(model: Path) -> Callable[[torch.Tensor], object]:
+    """The backbone as PyTorch runs it: batch norms of their own, precision by autocast."""
+    detector = intact.Model.load(model).detector
+    net = build_backbone(detector.backbone, detector.layers).eval().to(memory_format=torch.channels_last)
+    net.load_state_dict(load_weights(detector.backbone), strict=False)
+
+    def forward(images: torch.Tensor) -> object:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=detector.precision == "bfloat16"):
+            return net(images)
+
+    return forward
+
+
+def own_forward(model: Path) -> Callable[[torch.Tensor], object]:
+    """The backbone as a worker of `screen` runs it."""
+    settle_for_long_work()
+    return intact.Model.load(model).detector.net
+
+
+def _forward(
+    make: Callable[[Path], Callable[[torch.Tensor], object]],
+    model: Path,
+    seconds: float,
+    threads: int,
+    ready: object,
+    counts: object,
+) -> None:
     torch.set_num_threads(threads)
-    net = intact.Model.load(model).detector.net
+    net = make(model)
     images = torch.rand(FORWARD_BATCH, 1, 224, 224)
     net(images)
     ready.wait()
@@ -63,12 +95,17 @@ def _forward(model: Path, seconds: float, threads: int, ready: object, counts: o
     counts.put(count / (time.perf_counter() - started))
 
 
-def forward_rate(model: Path, processes: int, seconds: float = 15.0) -> float:
+def forward_rate(
+    make: Callable[[Path], Callable[[torch.Tensor], object]],
+    model: Path,
+    processes: int,
+    seconds: float = 8.0,
+) -> float:
     """Images/s of the backbone alone."""
     context = mp.get_context("spawn")
     ready, counts = context.Barrier(processes), context.Queue()
     crew = [
-        context.Process(target=_forward, args=(model, seconds, CORES // processes, ready, counts))
+        context.Process(target=_forward, args=(make, model, seconds, CORES // processes, ready, counts))
         for _ in range(processes)
     ]
     for process in crew:
@@ -92,12 +129,12 @@ def screen_rate(paths: list[Path], model: Path, out: Path) -> tuple[float, float
     """Images/s of `screen` between two lengths, so that start-up does not count, and with it."""
     seconds = []
     for count in (len(paths) // 4, len(paths)):
-        folder = paths[0].parent.parent / f"first-{count}"
-        folder.mkdir()
+        folder = out / f"first-{count}"
+        folder.mkdir(parents=True)
         for path in paths[:count]:
             os.link(path, folder / path.name)
         started = time.perf_counter()
-        intact.screen([folder], out / str(count), models=[model])
+        intact.screen([folder], out / f"out-{count}", models=[model])
         seconds.append(time.perf_counter() - started)
     steady = (len(paths) - len(paths) // 4) / (seconds[1] - seconds[0])
     return steady, len(paths) / seconds[1]
@@ -129,10 +166,30 @@ def peak_memory(work: Callable[[], object]) -> float:
     return peak
 
 
+def measure(paths: list[Path], model: Path, out: Path) -> dict[str, float]:
+    """Everything once, one after the other: other work on a shared machine then hits all alike."""
+    forward = max(forward_rate(plain_forward, model, processes) for processes in (CORES, 1))
+    steady, whole = screen_rate(paths, model, out)
+    own = forward_rate(own_forward, model, CORES)
+    decode = decode_rate(paths)
+    row = {
+        "screen_per_s": steady,
+        "screen_with_start_per_s": whole,
+        "forward_per_s": forward,
+        "own_forward_per_s": own,
+        "decode_per_s": decode,
+        "kept": steady / min(forward, decode),
+        "kept_of_own": steady / min(own, decode),
+    }
+    print(row, flush=True)
+    return row
+
+
 def main() -> None:
     """Measure, print, store."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3, help="of all measurements; medians are kept")
     parser.add_argument("--memory", action="store_true")
     asked = parser.parse_args()
     pack = Path(os.environ["INTACT_DATA"]) / "chest_xray"
@@ -141,17 +198,10 @@ def main() -> None:
         model = here / "model"
         intact.fit([pack / "train" / "good"]).model.save(model)
         paths = make_archive(pack / "test" / "good", here / "all", asked.images)
-        forward = max(forward_rate(model, CORES), forward_rate(model, 1))
-        decode = decode_rate(paths)
-        steady, whole = screen_rate(paths, model, here)
-        row = {
-            "images": asked.images,
-            "screen_per_s": steady,
-            "screen_with_start_per_s": whole,
-            "forward_per_s": forward,
-            "decode_per_s": decode,
-            "kept": steady / min(forward, decode),
-        }
+        rounds = [measure(paths, model, here / str(i)) for i in range(asked.rounds)]
+        row = {"images": asked.images, "rounds": asked.rounds}
+        row |= {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+        row["precision"] = intact.Model.load(model).detector.precision
         print(row)
         replace_rows("screen_speed.csv", {}, [row | environment()])
         if asked.memory:
