@@ -287,7 +287,9 @@ def _print_outcome(run: dict[str, Any], out: Path) -> None:
 
 
 def _print_labels(labels: dict[str, Any]) -> None:
-    table = Table("detector", "kind", "n", "AUROC", "average precision", "flagged")
+    table = Table()
+    for title in ("detector", "kind", "n", "AUROC", "average precision", "flagged"):
+        table.add_column(title, overflow="fold")  # a narrow terminal must not cut numbers
     for row in labels["per_kind"]:
         spans = [_span(row[key]) for key in ("auroc", "average_precision", "flagged_rate")]
         table.add_row(row["detector"], row["kind"], str(row["n"]), *spans)

@@ -33,7 +33,7 @@ from intact.scores import Calibration, pixel_quantiles
 BATCH = 32  # planes per training batch
 SAMPLE = 24  # images looked at to choose the preparation
 SHIPPED = "narrow_resnet18"  # the backbone that is always there
-MANY = 40  # patients that must be held out at once to speak for all the others
+MANY = 400  # patients that must be held out at once to speak well for all the others
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,10 @@ def fit(
     """Learn what normal images look like.
 
     A share of the normals is held out, whole patients at a time, and never learned from: their
-    scores are what p-values are measured against. Where so few patients would be held out that
-    they could not speak for the rest, a detector of the memory family is calibrated in turns: it
-    is fitted without each part and scores it, and in the end learns from all (cross-conformal
-    prediction, Vovk, "Cross-conformal predictors", 2015). Networks are not, since no two trainings
-    give scores of quite the same size.
+    scores are what p-values are measured against. Unless very many patients would be held out, a
+    detector of the memory family is calibrated in turns: it is fitted without each part and scores
+    it, and in the end learns from all (cross-conformal prediction, Vovk, "Cross-conformal
+    predictors", 2015). Networks are not, since no two trainings give scores of quite the same size.
 
     Args:
         normals: Files, folders or zip archives of normal images only.
@@ -117,7 +116,7 @@ def fit(
             learned = images
             detector.fit(cache.batches(_planes(learned), BATCH, seed))
             notes.append(
-                f"the images come from few patients, so each was held out in one of {len(turns)} turns"
+                f"every image was held out in one of {len(turns)} turns, and all were learned from in the end"
             )
     card = Card(
         name="",

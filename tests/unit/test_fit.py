@@ -1,5 +1,6 @@
 """Fitting never lets a normal image be judged by a detector that has seen it."""
 
+import importlib
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -41,11 +42,19 @@ def fitted(tmp_path, monkeypatch):
     return fit
 
 
-def test_of_many_patients_a_quarter_is_held_out_once(fitted):
+def test_of_many_patients_a_quarter_is_held_out_once(fitted, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("intact.fit"), "MANY", 40)
     fit = fitted(200)
     assert (fit.model.card.normals_fitted, fit.model.card.normals_calibrated) == (150, 50)
     assert fit.model.calibration.image.min() > 1
     assert len(fit.model.detector.seen_) == 150
+
+
+def test_networks_hold_out_once_whatever_the_number(fitted, monkeypatch):
+    monkeypatch.setattr(Memory, "family", "reconstruction")
+    fit = fitted(40)
+    assert (fit.model.card.normals_fitted, fit.model.card.normals_calibrated) == (30, 10)
+    assert fit.model.calibration.image.min() > 1
 
 
 def test_of_few_patients_each_is_held_out_in_turn_and_all_are_learned_from(fitted):
