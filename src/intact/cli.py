@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -287,14 +288,14 @@ def _print_outcome(run: dict[str, Any], out: Path) -> None:
 
 
 def _print_labels(labels: dict[str, Any]) -> None:
-    table = Table()
-    for title in ("detector", "kind", "n", "AUROC", "average precision", "flagged"):
-        table.add_column(title, overflow="fold")  # a narrow terminal must not cut numbers
+    table = Table("detector", "kind", "n", box=SIMPLE_HEAD)
+    for title in ("AUROC", "average precision", "flagged"):
+        table.add_column(title, min_width=13)  # a narrow terminal must not cut numbers
     for row in labels["per_kind"]:
-        spans = [_span(row[key]) for key in ("auroc", "average_precision", "flagged_rate")]
+        spans = [_two_lines(row[key]) for key in ("auroc", "average_precision", "flagged_rate")]
         table.add_row(row["detector"], row["kind"], str(row["n"]), *spans)
     for row in labels["false_alarm_rate"]:
-        span = _span([row["rate"], row["lo"], row["hi"]])
+        span = _two_lines([row["rate"], row["lo"], row["hi"]])
         table.add_row(row["detector"], "good (false alarms)", str(row["n"]), "", "", span)
     Console().print(table)
     for row in labels["pixel"]:
@@ -308,6 +309,11 @@ def _print_labels(labels: dict[str, Any]) -> None:
 def _span(triple: list[float]) -> str:
     value, low, high = triple
     return f"{value:.3f} ({low:.3f}–{high:.3f})"
+
+
+def _two_lines(triple: list[float]) -> str:
+    """Narrow enough for three such columns in 80 characters."""
+    return _span(triple).replace(" ", "\n")
 
 
 def _say(text: str) -> None:
