@@ -117,6 +117,15 @@ def compare(kind: str, good: np.ndarray, found: np.ndarray) -> dict[str, Any]:
     return {"kind": kind, "n": len(found), **spans(row)}
 
 
+def store(rows: list[dict[str, Any]], pack: str, method: str, seed: int) -> None:
+    """Put the rows of one measurement into the table, and print them."""
+    keys = {"pack": pack, "method": method, "seed": seed}
+    replace_rows("anomaly.csv", keys, [keys | row | environment() for row in rows])
+    for row in rows:
+        print(f"{pack} {method} seed {seed} {row['kind']}: AUROC {row['auroc']:.3f} "
+              f"({row['auroc_low']:.3f} to {row['auroc_high']:.3f})", flush=True)  # fmt: skip
+
+
 def main() -> None:
     """Measure what is asked for and store the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -129,11 +138,7 @@ def main() -> None:
         for method in asked.methods:
             for seed in asked.seeds:
                 rows = floor(folder, seed) if method == "floor" else measure(folder, method, seed)
-                keys = {"pack": pack, "method": method, "seed": seed}
-                replace_rows("anomaly.csv", keys, [keys | row | environment() for row in rows])
-                for row in rows:
-                    print(f"{pack} {method} seed {seed} {row['kind']}: AUROC {row['auroc']:.3f} "
-                          f"({row['auroc_low']:.3f} to {row['auroc_high']:.3f})", flush=True)  # fmt: skip
+                store(rows, pack, method, seed)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from anomaly import PACKS, compare
+from anomaly import PACKS, compare, store
 from intact import progress
 from intact.data.transforms import Preparation, choose_preparation
 from intact.errors import WeightsError
@@ -43,7 +43,6 @@ from intact.io import Rejected, Unit, index, read_unit
 from intact.model import batched
 from intact.nets.resnet import MEAN, STD
 from intact.nets.weights import load_weights
-from results import environment, replace_rows
 
 INSTALL = "pip install -c constraints.txt anomalib==2.7.0"
 METHODS = ("anomalib_patchcore", "anomalib_padim")
@@ -197,11 +196,7 @@ def main() -> None:
             for seed in asked.seeds:
                 with progress.showing(_show):
                     rows = measure(Path(os.environ["INTACT_DATA"]) / pack, method, seed)
-                keys = {"pack": pack, "method": method, "seed": seed}
-                replace_rows("anomaly.csv", keys, [keys | row | environment() for row in rows])
-                for row in rows:
-                    print(f"{pack} {method} seed {seed} {row['kind']}: AUROC {row['auroc']:.3f} "
-                          f"({row['auroc_low']:.3f} to {row['auroc_high']:.3f})", flush=True)  # fmt: skip
+                store(rows, pack, method, seed)
 
 
 if __name__ == "__main__":

@@ -30,10 +30,8 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from intact.data.phantom import brain_mr, chest_xray, thorax_ct
-from intact.data.transforms import CT_WINDOWS
-from intact.image import Image, Window, apply_window
-from intact.nets.features import FrozenFeatures
-from intact.nets.resnet import BasicBlock, ResNet
+from intact.data.transforms import choose_preparation
+from intact.nets.features import FrozenFeatures, build_backbone
 
 SIDE = 256  # of the made images
 CROP = 176  # of what the networks see
@@ -116,7 +114,7 @@ PROCEDURAL: tuple[tuple[Callable[[np.random.Generator], Grey], float], ...] = (
 )
 
 
-# Phantoms, at the same size; thorax slices bring their windows as channels.
+# Phantoms, prepared as for a detector; thorax slices bring their windows as channels.
 
 
 def phantom(rng: np.random.Generator) -> NDArray[np.float32]:
@@ -125,20 +123,15 @@ def phantom(rng: np.random.Generator) -> NDArray[np.float32]:
     kind = rng.integers(3)
     if kind == 0:
         image, _ = brain_mr(seed, shape=(1, SIDE, SIDE))
-        planes = [np.repeat(_stretched(image.physical())[None], 3, axis=0)]
     elif kind == 1:
         image, _ = chest_xray(seed, shape=(SIDE, SIDE))
-        planes = [np.repeat(_film(image)[None], 3, axis=0)]
     else:
         image, _ = thorax_ct(seed, shape=(6, SIDE, SIDE))
-        values = rng.choice(image.physical(), 2, replace=False)
-        planes = [np.stack([apply_window(v, Window(c, w)) for c, w in CT_WINDOWS]) for v in values]
-    return np.stack(planes).astype(np.float32)
-
-
-def _film(image: Image) -> Grey:
-    film = _stretched(image.physical())
-    return 1 - film if image.photometric == "MONOCHROME1" else film
+    preparation = choose_preparation([image], SIDE)
+    limits = preparation.limits(image)
+    chosen = rng.choice(image.planes, min(image.planes, 2), replace=False)
+    planes = [preparation.prepare(image.plane(i), limits)[0] for i in chosen]
+    return torch.stack([plane.expand(3, -1, -1) for plane in planes]).numpy()
 
 
 def _stretched(x: NDArray[np.floating] | NDArray[np.bool_]) -> Grey:
@@ -203,7 +196,7 @@ class Pupil(nn.Module):
 
     def __init__(self, teacher_channels: list[int]) -> None:
         super().__init__()
-        self.net = ResNet(BasicBlock, (2, 2, 2, 2), LAYERS, width=32)
+        self.net = build_backbone("narrow_resnet18", LAYERS)
         own = [self.net.channels[name] for name in LAYERS]
         self.heads = nn.ModuleList(nn.Conv2d(i, o, 1) for i, o in zip(own, teacher_channels, strict=True))
 
