@@ -6,27 +6,29 @@ import dataclasses
 import json
 import sys
 import traceback
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from intact import progress
-from intact.errors import InputError, IntactError, MisfitWarning, OutputError, UsageError
-
-EXIT_CODES = (
-    "Exit codes: 0 done, nothing flagged; 1 done, something flagged; 2 wrong use; "
-    "3 some inputs could not be read (the rest was done); "
-    "4 stopped before the end (the same command goes on)."
+from intact import cli_protect
+from intact.cli_shared import (
+    DONE,
+    EXIT_CODES,
+    FLAGGED,
+    STOPPED,
+    UNREADABLE,
+    WRONG_USE,
+    AsJson,
+    say,
+    showing_progress,
+    warnings_said,
 )
-DONE, FLAGGED, WRONG_USE, UNREADABLE, STOPPED = range(5)
+from intact.errors import InputError, IntactError, OutputError, UsageError
+
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
@@ -34,11 +36,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help="Is a medical image normal? Learn what normal looks like, screen images, read a report.",
+    help="Is a medical image normal? Is it safe to share? Screen images against what normal looks like; "
+    "seal, restore and verify them.",
     epilog=EXIT_CODES,
 )
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 
 
 @app.command(epilog=EXIT_CODES)
@@ -73,7 +74,7 @@ def fit(
     from intact.store import check_place
 
     check_place(output)
-    with _progress():
+    with showing_progress():
         result = fit_model(
             normals,
             method=method,
@@ -86,9 +87,9 @@ def fit(
         result.model.save(output)
     card = result.model.card
     for note in result.notes:
-        _say(note)
+        say(note)
     for file in result.rejected:
-        _say(f"left out {file.name}: {file.reason}")
+        say(f"left out {file.name}: {file.reason}")
     if as_json:
         print(json.dumps(dataclasses.asdict(card) | {"rejected": len(result.rejected)}))
     else:
@@ -133,7 +134,7 @@ def screen(
         raise UsageError(
             f"--labels {labels}: the truth can only be taken from folder names, with --labels folder"
         )
-    with _progress(), _warnings_said():
+    with showing_progress(), warnings_said():
         outcome = screen_images(
             paths,
             output,
@@ -186,11 +187,17 @@ def demo(
     """Make a phantom archive, fit, screen and report: the whole tour without any data."""
     from intact.demo import run_demo
 
-    with _progress():
+    with showing_progress():
         outcome, notes = run_demo(output, seed)
     for note in notes:
-        _say(note)
+        say(note)
     _print_outcome(outcome.run, outcome.out)
+
+
+for command in (cli_protect.protect, cli_protect.restore, cli_protect.verify):
+    app.command(epilog=EXIT_CODES)(command)
+app.add_typer(cli_protect.key_app, name="key")
+app.add_typer(cli_protect.ledger_app, name="ledger")
 
 
 def main() -> None:
@@ -201,19 +208,19 @@ def main() -> None:
             raise KeyboardInterrupt
         sys.exit(code)
     except (KeyboardInterrupt, typer.Abort):
-        _say("stopped; the same command goes on where this one stopped")
+        say("stopped; the same command goes on where this one stopped")
         sys.exit(STOPPED)
     except OutputError as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         sys.exit(STOPPED)
     except InputError as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         sys.exit(UNREADABLE)
     except IntactError as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         sys.exit(WRONG_USE)
     except typer.TyperException as error:
-        _say(f"error: {error.format_message()}; see --help")
+        say(f"error: {error.format_message()}; see --help")
         sys.exit(WRONG_USE)
     except Exception:
         traceback.print_exc()  # not raised: Python would exit with 1, which means flagged
@@ -241,36 +248,6 @@ def _window(text: str) -> tuple[float, float]:
     except ValueError:
         raise UsageError(f"--window {text}: write it as CENTRE,WIDTH in HU, such as 40,400") from None
     return centre, width
-
-
-@contextmanager
-def _progress() -> Iterator[None]:
-    """Progress bars on stderr, one per kind of work."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
-
-        def display(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
-        with progress.showing(display):
-            yield
-
-
-@contextmanager
-def _warnings_said() -> Iterator[None]:
-    """Warnings as plain lines."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", MisfitWarning)
-        warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
-        yield
 
 
 def _print_outcome(run: dict[str, Any], out: Path) -> None:
@@ -314,7 +291,3 @@ def _span(triple: list[float]) -> str:
 def _two_lines(triple: list[float]) -> str:
     """Narrow enough for three such columns in 80 characters."""
     return _span(triple).replace(" ", "\n")
-
-
-def _say(text: str) -> None:
-    print(f"intact: {text}", file=sys.stderr)

@@ -59,9 +59,18 @@ def write_dicom(image: Image, path: str | Path, *, compress: Compression = "none
         UsageError: DICOM, or the codec, cannot hold these values, or the image is a volume.
         OutputError: The file cannot be written.
     """
+    return put(path, encode_dicom(image, compress=compress))
+
+
+def encode_dicom(image: Image, *, compress: Compression = "none") -> bytes:
+    """The bytes that `write_dicom` writes.
+
+    Raises:
+        UsageError: DICOM, or the codec, cannot hold these values, or the image is a volume.
+    """
     with quiet():
         dataset = _kept(image) if isinstance(image.header, Dataset) else new_dataset(image)
-        return put(path, _encoded(image, dataset, compress))
+        return _encoded(image, dataset, compress)
 
 
 def write_series(volume: Image, folder: str | Path, *, compress: Compression = "none") -> list[Path]:

@@ -57,15 +57,28 @@ def write_nifti(image: Image, path: str | Path) -> Path:
         UsageError: NIfTI has no place for these values or for what they mean.
         OutputError: The file cannot be written.
     """
+    data = encode_nifti(image)
+    return put(path, pack_nifti(data) if str(path).endswith(".gz") else data)
+
+
+def pack_nifti(data: bytes) -> bytes:
+    """The .nii.gz file of a .nii file; without a time stamp, so that equal images give equal files."""
+    return gzip.compress(data, 6, mtime=0)
+
+
+def encode_nifti(image: Image) -> bytes:
+    """The bytes of a .nii file.
+
+    Raises:
+        UsageError: NIfTI has no place for these values or for what they mean.
+    """
     header = _header_for(image)
     stream = io.BytesIO()
     header.write_to(stream)
     stream.write(b"\0" * (int(header["vox_offset"]) - stream.tell()))
     dtype = np.dtype(np.uint8) if image.colour else header.get_data_dtype()
     stream.write(image.pixels.astype(dtype, copy=False).tobytes())
-    data = stream.getvalue()
-    # Without a time stamp the same image always gives the same file.
-    return put(path, gzip.compress(data, 6, mtime=0) if str(path).endswith(".gz") else data)
+    return stream.getvalue()
 
 
 def _read(data: bytes, name: str, voxels: bytes | None) -> Image:

@@ -83,7 +83,7 @@ def _draw_volume(card: Card, image: Image, heats: list[_Heat | None], budget: in
     centre = _centre(card, heats, image.planes)
     first = max(0, min(centre - PLANES // 2, image.planes - PLANES))
     shown = range(first, min(first + PLANES, image.planes))
-    window = _common_window([image.plane(index) for index in shown])
+    window = common_window([image.plane(index) for index in shown])
     for index in sorted(shown, key=lambda index: abs(index - centre)):
         plane = _plane(card, image, index, heats, side=_VOLUME_SIDE, window=window)
         budget -= _bytes(plane)
@@ -134,7 +134,7 @@ def _centre(card: Card, heats: list[_Heat | None], planes: int) -> int:
     return int(np.nan_to_num(heat.scores, nan=-np.inf).max(axis=(1, 2)).argmax())
 
 
-def _common_window(planes: list[Image]) -> Window | None:
+def common_window(planes: list[Image]) -> Window | None:
     """One window for all planes, so that brightness does not jump; None if the file has its own."""
     first = planes[0]
     if first.windows or first.voi is not None or first.colour or first.palette is not None:

@@ -1,14 +1,7 @@
-"""The report of a screening run: one self-contained HTML page, made from the run's own files.
-
-The page loads nothing: style, script, rows and pictures are part of it, and its content security
-policy forbids everything else. The script it may run is named there by its digest, so a file name
-that holds markup stays text.
-"""
+"""The report of a screening run: one self-contained HTML page, made from the run's own files."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 import os
@@ -17,21 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from intact.errors import OutputError, UsageError
 from intact.report import figures
 from intact.report.cards import Card, Finding, by_p_value, flagged_images, image_key
 from intact.report.drawing import Read, draw_cards
+from intact.report.page import common_folder, read_rows, render
 from intact.report.pictures import HeatScale, heat_gradient
 from intact.report.problems import group_errors
-from intact.report.words import FILTERS, grid
+from intact.report.words import grid
 
 CARDS = 200  # images shown as cards, at most
 TABLE_ROWS = 50_000  # rows the table holds, at most: browsers stay quick
-
-_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,9 @@ def write_report(out: Path, *, read: Read, identify: bool = False) -> Path:
     flagged = flagged_images(rows)
     scales = {m["name"]: HeatScale(*m["map_scale"]) for m in run["models"] if m["map_scale"]}
     cards = list(draw_cards(flagged[:CARDS], out, read=read, scales=scales))
-    page = _template().render(
+    page = render(
+        "report.html",
+        "report.css",
         run=run,
         torn=torn,
         tests=sum(row["p_value"] is not None for row in rows),
@@ -76,9 +69,8 @@ def write_report(out: Path, *, read: Read, identify: bool = False) -> Path:
         table=_table(rows, cards, identify=identify),
         table_left_out=max(0, len(rows) - TABLE_ROWS),
         problems=group_errors(rows),
-        root=_common_folder([row["path"] for row in rows]),
+        root=common_folder([row["path"] for row in rows]),
         identify=identify,
-        **_inlined(),
     )
     return _replace(out / "report.html", page)
 
@@ -97,20 +89,13 @@ def _read_run(out: Path) -> dict[str, Any]:
 
 def _read_findings(out: Path, *, identify: bool) -> tuple[list[dict[str, Any]], int]:
     """The rows of the run and how many lines were torn, as by a run that was killed."""
-    path = out / "findings.jsonl"
-    rows, torn = [], 0
-    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            torn += 1
-            continue
+    rows, torn = read_rows(out / "findings.jsonl")
+    for row in rows:
         if not identify:
             row.pop("patient", None)
         for name in ("score", "p_value"):  # JSON has no NaN, browsers refuse it
             if row[name] is not None and not math.isfinite(row[name]):
                 row[name] = None
-        rows.append(row)
     return rows, torn
 
 
@@ -188,35 +173,6 @@ def _cell(row: Finding, name: str) -> Any:
         return grid(row)
     value = row.get(name)
     return len(value) if isinstance(value, list) else value
-
-
-def _common_folder(paths: Sequence[str]) -> str:
-    """The folder that all paths share, with its separator, left out where paths are listed."""
-    try:
-        folder = os.path.commonpath([str(Path(path).parent) for path in paths])
-    except ValueError:  # no paths, or some are absolute and some are not
-        return ""
-    return folder.rstrip(os.sep) + os.sep if folder else ""
-
-
-def _template() -> Any:
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= FILTERS
-    return environment.get_template("report.html")
-
-
-def _inlined() -> dict[str, str]:
-    """Style and script as they stand, and the script's digest for the security policy."""
-    script = (_HERE / "report.js").read_text("utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
-    style = (_HERE / "report.css").read_text("utf-8")
-    return {"style": Markup(style), "script": Markup(script), "script_digest": digest}  # noqa: S704
 
 
 def _replace(path: Path, page: str) -> Path:

@@ -6,7 +6,7 @@ const table = JSON.parse(document.getElementById("rows").textContent);
 const ROWS_PER_PAGE = 25;
 const column = Object.fromEntries(table.columns.map(([name], place) => [name, place]));
 const CARD = table.columns.length; // place of a row's card number, null when it has none
-const CHOICES = ["label", "detector", "modality"];
+const CHOICES = ["label", "detector", "modality", "result", "state"];
 const text = new Intl.Collator(undefined, { numeric: true });
 const haystacks = table.rows.map((row) => row.slice(0, CARD).join("\n").toLowerCase());
 const view = { shown: table.rows.map((_, index) => index), sort: null, down: false, page: 0 };
@@ -39,6 +39,7 @@ const CELLS = {
   p: (value) => element("td", value === null ? "–" : value.toPrecision(2), "n"),
   count: (value) => element("td", value || "", "n"),
   flag: (value) => element("td", value ? "flagged" : "", value ? "yes" : ""),
+  result: (value) => element("td", value, { altered: "yes", "not verified": "doubt" }[value]),
 };
 
 function line(index) {
@@ -88,7 +89,7 @@ function select() {
     passed: (row) => !row[column.flagged] && !row[column.error],
     error: (row) => row[column.error],
     warning: (row) => row[column.warnings] > 0,
-  }[at("which").value];
+  }[at("which")?.value ?? "all"];
   const chosen = [...document.querySelectorAll("#choices select")].filter((choice) => choice.value);
   view.shown = [...table.rows.keys()].filter((index) => {
     const row = table.rows[index];
@@ -98,7 +99,7 @@ function select() {
   });
   if (view.sort !== null) {
     const kind = table.columns[view.sort][2];
-    const words = kind === "text" || kind === "path";
+    const words = ["text", "path", "result"].includes(kind);
     const value = (index) => table.rows[index][view.sort];
     view.shown.sort((a, b) => compare(value(a), value(b), words) || a - b);
   }

@@ -1,0 +1,228 @@
+"""The commands that seal, restore and verify: convert arguments, call the library, print."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from intact.cli_shared import (
+    DONE,
+    EXIT_CODES,
+    FLAGGED,
+    UNREADABLE,
+    AsJson,
+    say,
+    showing_progress,
+    warnings_said,
+)
+from intact.errors import UsageError
+
+key_app = typer.Typer(no_args_is_help=True, help="Make keys, and give their public halves to others.")
+ledger_app = typer.Typer(no_args_is_help=True, help="Check what was sealed, restored and refused.")
+
+Paths = Annotated[list[Path], typer.Argument(help="Files or folders: DICOM, NIfTI, PNG, TIFF, ...")]
+KeyFile = Annotated[Path, typer.Option("--key", metavar="FILE", help="Secret key from `intact key new`.")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Processes; one per core by default.")]
+
+
+class Carrier(StrEnum):
+    """Where a seal stands."""
+
+    PIXELS = "pixels"
+    ENVELOPE = "envelope"
+
+
+@key_app.command("new", epilog=EXIT_CODES)
+def key_new(
+    file: Annotated[Path, typer.Argument(help="The new key file; an existing one is never overwritten.")],
+    note: Annotated[str, typer.Option(help="What the key is for, in the open.")] = "",
+) -> None:
+    """Make a secret key. Keep a copy in a safe: without it, what it sealed cannot be restored.
+
+    Example: `intact key new hospital.key`
+    """
+    from intact.protect import new_key
+
+    key = new_key(file, note)
+    print(f"{file}: key {key.id}, readable by you alone; keep a copy in a safe")
+
+
+@key_app.command("public", epilog=EXIT_CODES)
+def key_public(
+    file: Annotated[Path, typer.Argument(help="A secret key file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="PUBLIC", help="The public key file.")],
+) -> None:
+    """Write the public half of a key, to be given to those who seal for you (`--to`).
+
+    Example: `intact key public hospital.key -o hospital.pub`
+    """
+    from intact.protect import load_key, write_public
+
+    key = load_key(file)
+    write_public(key, output)
+    print(f"{output}: public key {key.id}")
+
+
+@ledger_app.command("check", epilog=EXIT_CODES)
+def ledger_check(
+    file: Annotated[Path, typer.Argument(help="A ledger.jsonl.")],
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Check also that every line was written with this key."),
+    ] = None,
+    head: Annotated[
+        str, typer.Option(help="A head noted earlier: shows that no line was cut off since.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Check every line of a ledger, offline.
+
+    Example: `intact ledger check sealed/ledger.jsonl --key hospital.key`
+    """
+    from intact.protect import LedgerError, check_ledger, load_key
+
+    try:
+        checked = check_ledger(file, load_key(key) if key else None, head or None)
+    except LedgerError as error:
+        print(json.dumps({"sound": False, "line": error.line, "reason": error.reason}) if as_json else error)
+        raise typer.Exit(FLAGGED) from None
+    if as_json:
+        print(
+            json.dumps(
+                {"sound": True, "events": checked.events, "head": checked.head, "keyed": checked.keyed}
+            )
+        )
+    else:
+        by = "its key" if checked.keyed else "its hashes alone; give --key to rule out a forged chain"
+        print(f"{file}: {checked.events} events, sound by {by}\nhead: {checked.head}")
+
+
+def protect(
+    paths: Paths,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder for the results.")],
+    key: KeyFile,
+    seal_only: Annotated[
+        bool, typer.Option("--seal-only", help="Seal, without a perturbation against networks.")
+    ] = False,
+    to: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PUBLIC", help="Public key of someone who may restore; may be repeated."),
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Mask of pixels to keep bit for bit (not zero), or a folder with one per image."),
+    ] = None,
+    localise: Annotated[
+        bool, typer.Option("--localise", help="Let `verify` show which blocks were altered.")
+    ] = False,
+    carrier: Annotated[
+        Carrier, typer.Option(help="'envelope' leaves pixels alone: for tiny or floating-point images.")
+    ] = Carrier.PIXELS,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Seal images: they look as before, and a key holder can verify and restore them byte for byte.
+
+    A run that was stopped goes on with the same command; a ledger in OUT holds every event.
+    Example: `intact protect archive/ -o sealed --key hospital.key --seal-only`
+    """
+    from intact.protect import load_key, load_public, seal_archive
+
+    if not seal_only:
+        raise UsageError("only sealing is built so far: give --seal-only")
+    with showing_progress(), warnings_said():
+        outcome = seal_archive(
+            paths,
+            output,
+            load_key(key),
+            recipients=[load_public(path) for path in to or []],
+            keep=keep,
+            localise=localise,
+            carrier=carrier.value,
+            workers=workers,
+        )
+    _print_outcome(outcome, "sealed", as_json)
+
+
+def restore(
+    paths: Paths,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder for the originals.")],
+    key: KeyFile,
+    accept_header: Annotated[
+        bool,
+        typer.Option(
+            "--accept-header",
+            help="Restore although something else than the pixels changed, as archives rewrite headers.",
+        ),
+    ] = False,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give sealed files back as they were, byte for byte; what does not match its digest is not written.
+
+    Example: `intact restore sealed/ -o originals --key hospital.key`
+    """
+    from intact.protect import load_key, restore_archive
+
+    with showing_progress(), warnings_said():
+        outcome = restore_archive(paths, output, load_key(key), accept_header=accept_header, workers=workers)
+    _print_outcome(outcome, "restored", as_json)
+
+
+def verify(
+    paths: Paths,
+    key: KeyFile,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="OUT", help="Folder for a report with pictures."),
+    ] = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell whether sealed files were changed since, and what: pixels, header, stored with loss, ...
+
+    Example: `intact verify sealed/ --key hospital.key -o verified`
+    """
+    from intact.protect import load_key, verify_archive
+
+    with showing_progress(), warnings_said():
+        verified = verify_archive(paths, load_key(key), output, workers=workers)
+    if as_json:
+        print(json.dumps(verified.rows))
+    else:
+        for row in verified.rows:
+            if row["state"] != "sound":
+                print(f"{row['state']}: {row['path']}: {row['reason']}{_blocks(row)}")
+        print(f"{len(verified.rows)} files: " + _counted(verified.counts))
+        if verified.report:
+            print(f"report: {verified.report}")
+    raise typer.Exit(DONE if verified.sound else FLAGGED)
+
+
+def _blocks(row: dict[str, Any]) -> str:
+    blocks = row["blocks"]
+    return f" ({blocks['altered']} of {blocks['total']} blocks altered)" if blocks else ""
+
+
+def _print_outcome(outcome: Any, did: str, as_json: bool) -> None:
+    counts, refused = outcome.counts, outcome.refused
+    if as_json:
+        failed = [{"path": one.name, "state": one.state, "reason": one.reason} for one in refused]
+        print(json.dumps({"counts": counts, "refused": failed, "head": outcome.head}))
+    else:
+        for one in refused:
+            say(f"{one.state}: {one.name}: {one.reason}")
+        earlier = f", {counts['kept']} by an earlier run" if counts["kept"] else ""
+        print(
+            f"{counts['done']} files {did}{earlier}, {len(refused)} refused: {outcome.out}\n"
+            f"ledger: {outcome.events} events, head {outcome.head}"
+        )
+    raise typer.Exit(UNREADABLE if refused else DONE)
+
+
+def _counted(counts: Any) -> str:
+    return ", ".join(f"{count} {state}" for state, count in counts.most_common())

@@ -1,0 +1,60 @@
+"""What the commands share: exit codes, progress bars, warnings as plain lines."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from intact import progress
+from intact.errors import IntactWarning
+
+EXIT_CODES = (
+    "Exit codes: 0 done, nothing flagged; 1 done, something flagged; 2 wrong use; "
+    "3 some inputs could not be read (the rest was done); "
+    "4 stopped before the end (the same command goes on)."
+)
+DONE, FLAGGED, WRONG_USE, UNREADABLE, STOPPED = range(5)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
+
+
+@contextmanager
+def showing_progress() -> Iterator[None]:
+    """Progress bars on stderr, one per kind of work."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, Any] = {}
+
+        def display(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        with progress.showing(display):
+            yield
+
+
+@contextmanager
+def warnings_said() -> Iterator[None]:
+    """Warnings as plain lines."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", IntactWarning)
+        warnings.showwarning = lambda message, *_: say(f"warning: {message}")
+        yield
+
+
+def say(text: str) -> None:
+    """Print a line on stderr."""
+    print(f"intact: {text}", file=sys.stderr)
