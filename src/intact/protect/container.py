@@ -52,8 +52,10 @@ COPIES = 3  # of the header where changes are to be localised: one may be hit
 LEVELS = ((4, 6), (3, 6), (2, 6), (1, 6), (0, 0))  # reduced copies: samples along a side, bits of each
 _FACTS = struct.Struct(">BBqq")  # samples, bits, least and largest value of a copy
 CELL = 8  # side of the squares in which the region to keep is stored
-# Random bits agree in half: a mark or key check with at most this many wrong of 64 is a damaged one.
-TOLERATED = 12
+# A mark or key check with at most this many wrong of 64 bits is a damaged one. Of 64 random bits one
+# in 3.6 billion is taken for one, and large series have 100,000 rows.
+TOLERATED = 8
+LARGEST = 2**16 - 1  # number of planes, or bytes of tail, that a header can tell
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def seal_planes(
     Raises:
         CapacityError: The seal does not fit.
     """
-    count, needed, most = (len(planes) if localise else 1), 8 * (Header.SIZE + 48), 0
+    count, needed, available = (len(planes) if localise else 1), 8 * (Header.SIZE + 48), 0
     header = Header(0, count, salt, derive(content, "check", 8), localise)
     payload = digest_of(planes), extra
     while True:
@@ -177,9 +179,10 @@ def seal_planes(
             try:
                 return _hide(planes, plan, content, payload, depth)
             except CapacityError as error:
-                needed, most = error.needed, max(most, error.available)
+                if needed - available >= error.needed - error.available:
+                    needed, available = error.needed, error.available
         if count == len(planes):
-            raise CapacityError(name, needed, most, _advice(localise, keep is not None))
+            raise CapacityError(name, needed, available, _advice(localise, keep is not None))
         count = min(2 * count, len(planes))
 
 
@@ -190,10 +193,12 @@ def open_planes(planes: Planes, header: Header, content: bytes, name: str = "the
         WrongKeyError: The content key is not the one of this seal.
         AlteredError: A pixel was changed after sealing.
     """
+    altered = AlteredError(name, "its pixels were changed after it was sealed", "pixels")
+    if not header.sound:
+        raise altered  # perhaps in the salt, so that no key would seem to be the right one
     if not header.fits(content):
         raise WrongKeyError(name, "was sealed for other keys than the one given")
-    altered = AlteredError(name, "its pixels were changed after it was sealed", "pixels")
-    if not header.sound or not 0 < header.planes <= len(planes) or header.scheme >= len(SCHEMES):
+    if not 0 < header.planes <= len(planes) or header.scheme >= len(SCHEMES):
         raise altered
     scheme = SCHEMES[header.scheme]
     try:
@@ -215,6 +220,8 @@ def open_planes(planes: Planes, header: Header, content: bytes, name: str = "the
     original = np.concatenate([cover.reshape(marked.shape), planes[header.planes :]])
     if digest_of(original) != digest:
         raise altered
+    if not np.array_equal(_complete(marked, original, plan, content), planes[: header.planes]):
+        raise altered  # in the lowest bits that were displaced, of which the payload says nothing
     return Opened(original, plain[size:], scheme)
 
 
@@ -289,6 +296,8 @@ def _plans(
 
 def _plan(shape: tuple[int, int, int], content: bytes, header: Header) -> Plan | None:
     """Lay a seal out as its header says, the same for writer and reader; None where there is no room."""
+    if max(header.planes, len(header.tail)) > LARGEST:
+        return None
     facts = header.tail[len(header.tail) - _FACTS.size :] if header.localise else b""
     cells = header.tail[: len(header.tail) - len(facts)]
     kept = _from_cells(unpack(cells).astype(bool), shape[1:]) if cells else np.zeros(shape[1:], bool)
@@ -337,14 +346,20 @@ def _hide(planes: Planes, plan: Plan, content: bytes, payload: tuple[bytes, byte
         except CapacityError as error:
             shortages.append(error)
             continue
-        marked = marked.reshape(cover.shape)
-        strip = np.unpackbits(np.frombuffer(header.to_bytes(), np.uint8))
-        marked.ravel()[plan.strips] += strip.astype(marked.dtype)
-        if plan.blocks:
-            key = derive(content, "blocks", 32)
-            marked = write(marked, planes[:count], plan.blocks, key, plan.low, plan.high)
-        return np.concatenate([marked, planes[count:]])
+        complete = _complete(marked.reshape(cover.shape), planes, replace(plan, header=header), content)
+        return np.concatenate([complete, planes[count:]])
     raise max(shortages, key=lambda error: error.available)
+
+
+def _complete(marked: Planes, original: Planes, plan: Plan, content: bytes) -> Planes:
+    """Marked planes with header, tags and reduced copies in the lowest bits that were cleared for them."""
+    strip = np.unpackbits(np.frombuffer(plan.header.to_bytes(), np.uint8))
+    complete = marked.copy()
+    complete.ravel()[plan.strips] += strip.astype(marked.dtype)
+    if plan.blocks is None:
+        return complete
+    key = derive(content, "blocks", 32)
+    return write(complete, original[: len(marked)], plan.blocks, key, plan.low, plan.high)
 
 
 def _clear_lowest(planes: Planes, at: NDArray[np.intp]) -> NDArray[np.uint8]:
