@@ -214,8 +214,9 @@ def _print_outcome(outcome: Any, did: str, as_json: bool) -> None:
         failed = [{"path": one.name, "state": one.state, "reason": one.reason} for one in refused]
         print(json.dumps({"counts": counts, "refused": failed, "head": outcome.head}))
     else:
-        for one in refused:
-            say(f"{one.state}: {one.name}: {one.reason}")
+        for one in outcome.results:
+            if one.reason:
+                say(f"{one.state}: {one.name}: {one.reason}")
         earlier = f", {counts['kept']} by an earlier run" if counts["kept"] else ""
         print(
             f"{counts['done']} files {did}{earlier}, {len(refused)} refused: {outcome.out}\n"

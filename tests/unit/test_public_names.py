@@ -21,8 +21,8 @@ FLOORS = (
     {"io", "forge", "store", "report", "engine"},
     {"data", "nets"},
     {"anomaly", "model", "regions"},
-    {"findings", "screener", "fit", "screen", "evaluate"},
-    {"demo", "cli", "__main__"},
+    {"findings", "screener", "fit", "screen", "evaluate", "protect"},
+    {"demo", "cli", "cli_protect", "cli_shared", "__main__"},
 )
 
 

@@ -27,7 +27,7 @@ from intact.io.atomic import put
 from intact.io.source import Source
 from intact.io.walk import files, roots
 from intact.protect.envelope import Carrier
-from intact.protect.files import read_image, restore_file, seal_file
+from intact.protect.files import PIXELS_OF, read_image, restore_file, seal_file
 from intact.protect.keys import Key, PublicKey
 from intact.protect.ledger import Ledger
 from intact.protect.seal import state_of
@@ -62,7 +62,7 @@ class Done:
     Args:
         name: As in `Item`.
         state: "done", "kept" (an earlier run had done it), or why it was refused, in a word or two.
-        reason: Why it was refused, in words.
+        reason: Why it was refused, or why it is not whole, in words.
         details: For the ledger.
     """
 
@@ -226,7 +226,8 @@ class Worker(ABC):
         after = hashlib.sha256(result).hexdigest()
         written = str(target.relative_to(self.out))
         details = {"before": before, "after": after, "written": written, "key": self.key.id}
-        return Done(item.name, "done", details=details)
+        reason = "its envelope is gone, so only its pixels came back" if name.startswith(PIXELS_OF) else ""
+        return Done(item.name, "done", reason, details)
 
     def _is_done(self, before: dict[str, Any] | None, digest: str) -> bool:
         """Whether an earlier run made the result of this very file, and it is still there."""

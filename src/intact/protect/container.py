@@ -45,7 +45,7 @@ SCHEMES = (
     "pairwise_pee",
 )
 # Tried in this order: the first that holds the payload disturbs the image least.
-ATTEMPTS: tuple[Hiding, ...] = (OneSidedPEE(), SortedPEE(), SortedPEE(passes=4))
+ATTEMPTS: tuple[Hiding, ...] = (OneSidedPEE(), SortedPEE(), SortedPEE(passes=4), OneSidedPEE(passes=4))
 # Reduced copies are worth only so much disturbance: a 128th of the range.
 GENTLE = 7
 COPIES = 3  # of the header where changes are to be localised: one may be hit

@@ -227,8 +227,8 @@ def _predict(
     weights = np.zeros(len(neighbours), np.int32)
     if isinstance(port, Writer):
         every = wanted.size // FITTED | 1  # odd, so that it meets all phases of tiles
-        *x, y = np.array([n.ravel()[::every] for n in (*neighbours, wanted)], np.float32)
-        x = np.array(x)
+        seen = np.array([n.ravel()[::every] for n in (*neighbours, wanted)], np.float32)
+        x, y = seen[:-1], seen[-1]
         best = np.linalg.solve(x @ x.T + RIDGE * np.eye(len(x), dtype=np.float32), x @ y)
         weights = np.clip(np.rint(best * UNIT), -UNIT, UNIT).astype(np.int32)
     weights = port.code(_WEIGHTS, weights + UNIT) - UNIT

@@ -17,11 +17,12 @@ from intact._version import __version__
 from intact.io.elements import text
 
 CREATOR = "INTACT SEAL"
-PIXEL_GROUP, FIRST_BEHIND = 0x7FE0, 0x7FE1  # the first private group behind the pixel data
+FIRST_BEHIND = 0x7FE1  # the first private group behind the pixel data
 DESCRIPTION = (
     f"Sealed by Intact {__version__}: pixel values differ slightly from those of the source image, which "
     "a key holder can restore exactly"
 )
+RESTORED = "pixel values were restored to those of the source image"
 # Digital signatures, the parameters of their MACs, and padding, which would come behind the envelope.
 _DROPPED = (0xFFFAFFFA, 0x4FFE0001, 0xFFFCFFFC)
 _REPLACED = ("ImageType", "SOPInstanceUID", "SeriesInstanceUID", "SeriesDescription")
@@ -49,6 +50,19 @@ def derived_header(header: Dataset, series_secret: str, envelope: bytes) -> Data
     group = max(FIRST_BEHIND, last + 1 | 1)
     derived.private_block(group, CREATOR, create=True).add_new(0x01, "OB", envelope)
     return derived
+
+
+def unsealed_header(header: Dataset) -> Dataset:
+    """The header of a sealed image whose pixels, and nothing else, are those of the original again."""
+    restored: Dataset = copy.deepcopy(header)
+    for element in list(restored):
+        if element.tag.is_private and element.tag.group >= FIRST_BEHIND:
+            del restored[element.tag]  # what is left of the envelope
+    restored.DerivationDescription = f"{text(header, 'DerivationDescription')}; {RESTORED}"[-1024:]
+    if text(restored, "SOPInstanceUID"):
+        restored.SOPInstanceUID = generate_uid()
+        restored.file_meta.MediaStorageSOPInstanceUID = restored.SOPInstanceUID
+    return restored
 
 
 def _original_attributes(dataset: Dataset) -> Dataset:

@@ -145,7 +145,7 @@ def seal_origin(origin: Origin, content: bytes, salt: bytes, recipients: Sequenc
     wrapped = tuple(bytes.fromhex(public.id) + wrap(content, public) for public in recipients)
     facts = asdict(origin)
     rest = zstandard.ZstdCompressor(level=9).compress(facts.pop("rest"))
-    text = json.dumps(facts, ensure_ascii=False).encode()
+    text = json.dumps(facts).encode()
     text += b" " * ((4 + len(text) + len(rest)) % 2)  # DICOM values have an even length
     envelope = Envelope(salt, derive(content, "check", 8), wrapped, b"")
     plain = len(text).to_bytes(4, "big") + text + rest

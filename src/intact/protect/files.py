@@ -28,7 +28,7 @@ from intact.io.png import encode_png
 from intact.io.raster import read_raster
 from intact.io.tiff import encode_tiff
 from intact.protect.container import Header, Opened, Planes, damage_of, digest_of, open_planes, recover_region
-from intact.protect.derived import derived_header
+from intact.protect.derived import derived_header, unsealed_header
 from intact.protect.envelope import (
     GZIP,
     MAC_SIZE,
@@ -56,6 +56,7 @@ from intact.protect.seal import (
 )
 from intact.protect.watermark import Damage
 
+PIXELS_OF = "pixels-of-"  # begins the name of a file of which only the pixels are the original's
 LOSSY = (  # transfer syntaxes that change pixels
     "1.2.840.10008.1.2.4.50",
     "1.2.840.10008.1.2.4.51",
@@ -119,7 +120,8 @@ def restore_file(data: bytes, name: str, key: Key, *, accept_header: bool = Fals
         name: How errors call it.
         key: Of the one who sealed, or of a recipient.
         accept_header: Restore also when something else than the pixels was changed since, as by an
-            archive that writes headers anew.
+            archive that writes headers anew. Where the envelope itself is gone, the pixels come back
+            under the header of today, and the name begins with "pixels-of-".
 
     Raises:
         NotSealedError: It carries no seal.
@@ -129,10 +131,11 @@ def restore_file(data: bytes, name: str, key: Key, *, accept_header: bool = Fals
     """
     examined = examine(data, name, key)
     opened, origin = examined.opened, examined.origin
-    if examined.problem is not None and not (accept_header and opened and origin):
+    if opened is None or (examined.problem and not accept_header):
+        assert examined.problem is not None
         raise examined.problem
-    assert opened is not None
-    assert origin is not None
+    if origin is None:
+        return _with_pixels(examined.image, opened.planes, data), PIXELS_OF + name
     return original_file(origin, opened.planes), origin.name
 
 
@@ -199,7 +202,7 @@ def examine(data: bytes, name: str, key: Key) -> Examined:
     except InputError as error:
         if MAGIC in data or envelope is not None:
             raise AlteredError(
-                name, f"was cut off or damaged after it was sealed: it {error.reason}", "truncated"
+                name, f"was cut off or damaged after it was sealed: {error.reason}", "truncated"
             ) from error
         raise
     planes = planes_of(image)
@@ -266,34 +269,41 @@ def _content(envelope: Envelope | None, header: Header | None, key: Key, name: s
     raise WrongKeyError(name, "was sealed for other keys than the one given")
 
 
+def _with_pixels(image: Image, planes: Planes, sealed: bytes) -> bytes:
+    """A file that lost its envelope, with the pixels of the original."""
+    image = with_planes(image, planes)
+    if sniff(sealed[:HEAD]) != "dicom":
+        return _body(image, sealed)[0]
+    with quiet():
+        header = unsealed_header(image.header)
+    return encode_dicom(replace(image, header=header))
+
+
 def _encode(
     sealed: Image, original: bytes, envelope: Envelope, content: bytes, key: Key
 ) -> tuple[bytes, str]:
     """A sealed file in the format of the original or one that can hold it, and what its name gains."""
-    kind = sniff(original[:HEAD])
-    if kind == "dicom":
-        series = hmac.new(key.secret, b"intact/1/series", "sha256").hexdigest()
-        element = envelope.to_bytes() + bytes(MAC_SIZE)
-        with quiet():  # what pydicom thinks of the original's values
-            header = derived_header(sealed.header, series, element)
-        data = encode_dicom(replace(sealed, header=header))
-        return with_mac(data, content), ""
+    if sniff(original[:HEAD]) != "dicom":
+        body, suffix = _body(sealed, original)
+        return attach(body, envelope, content), suffix
+    series = hmac.new(key.secret, b"intact/1/series", "sha256").hexdigest()
+    with quiet():  # what pydicom thinks of the original's values
+        header = derived_header(sealed.header, series, envelope.to_bytes() + bytes(MAC_SIZE))
+    return with_mac(encode_dicom(replace(sealed, header=header)), content), ""
+
+
+def _body(image: Image, like: bytes) -> tuple[bytes, str]:
+    """An image in the format of a file, else as PNG, else as TIFF, and what its name gains."""
+    kind = sniff(like[:HEAD])
     if kind == "nifti":
-        body = encode_nifti(sealed)
-        body = pack_nifti(body) if original.startswith(GZIP) else body
-    elif kind == "tiff":
-        body = encode_tiff(sealed)
-    else:
-        return _encode_picture(sealed, envelope, content, kept=kind == "png")
-    return attach(body, envelope, content), ""
-
-
-def _encode_picture(sealed: Image, envelope: Envelope, content: bytes, *, kept: bool) -> tuple[bytes, str]:
-    """As PNG where it can hold the values, else as TIFF."""
-    try:
-        return attach(encode_png(sealed), envelope, content), "" if kept else ".png"
-    except UsageError:
-        return attach(encode_tiff(sealed), envelope, content), ".tif"
+        data = encode_nifti(image)
+        return pack_nifti(data) if like.startswith(GZIP) else data, ""
+    if kind != "tiff":
+        try:
+            return encode_png(image), "" if kind == "png" else ".png"
+        except UsageError:
+            return encode_tiff(image), ".tif"
+    return encode_tiff(image), ""
 
 
 def _pixels_changed(image: Image, planes: Planes, origin: Origin | None, name: str) -> AlteredError:

@@ -191,7 +191,8 @@ def _depth(image: Image, planes: Planes) -> int:
     signed = planes.dtype.kind == "i"
     low, high = int(planes.min(initial=0)), int(planes.max(initial=0))
     needed = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + signed
-    return image.bits if needed <= image.bits else 8 * planes.dtype.itemsize
+    whole = 8 * planes.dtype.itemsize
+    return image.bits if needed <= image.bits <= whole else whole
 
 
 def _header_of(image: Image) -> Header:

@@ -94,8 +94,8 @@ def verify_archive(
         "counts": _count(rows),
         "complete": True,
     }
-    put(folder / VERDICTS, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-    put(folder / RECORD, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+    put(folder / VERDICTS, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    put(folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
     from intact.report import write_verification
 
     return Verified(rows, write_verification(folder))

@@ -69,16 +69,16 @@ def draw_damage(
         stem: What their names begin with.
 
     Returns:
-        `plane`: its index. `image`, `damage`, `recovered`: paths from the parent of `folder` on,
-        None where nothing can be shown. `note`: which plane it is and where it was altered, in words.
-        `wide`: width of the picture over its height, in mm where the spacing is known.
+        `plane`: its index. `image`, `damage`, `recovered`: paths from the parent of `folder` on, the
+        last one None where no copy is left. `note`: which plane it is and where it was altered, in
+        words. `wide`: width of the picture over its height, in mm where the spacing is known.
 
     Raises:
         OutputError: The files could not be written.
     """
     damage, doubt = _of_planes(altered, image), _of_planes(unknown, image)
     plane = max(range(image.planes), key=lambda k: (damage[k].sum(), doubt[k].sum()))
-    copies = _of_planes(known, image)[plane]
+    copies = _copies(image, altered, unknown, known)[plane]
     now, then = image.plane(plane), recovered.plane(plane) if recovered and copies.any() else None
     window = common_window([now, then] if then else [now])
     size = _size(now.shape)
@@ -89,8 +89,6 @@ def draw_damage(
         pictures["recovered"] = _png(_with_copies(_resized(then.display(window), size), *masks))
     return {
         "plane": plane,
-        "image": None,
-        "damage": None,
         "recovered": None,
         **_written(pictures, folder, stem),
         "note": _note(damage, plane, copies),
@@ -103,8 +101,17 @@ def _of_planes(masks: Masks | None, image: Image) -> Bool[ndarray, "planes h w"]
     height, width = image.shape[-2:]
     if masks is None:
         return np.zeros((image.planes, height, width), bool)
-    together: Bool[ndarray, "planes h w"] = masks.reshape(image.planes, -1, height, width).any(axis=1)
-    return together
+    return np.asarray(masks.reshape(image.planes, -1, height, width).any(axis=1))
+
+
+def _copies(
+    image: Image, altered: Masks, unknown: Masks | None, known: Masks | None
+) -> Bool[ndarray, "planes h w"]:
+    """Where a plane shows copies and nothing else that was altered, in any channel."""
+    if known is None:
+        return _of_planes(None, image)
+    doubtful = altered if unknown is None else altered | unknown
+    return _of_planes(known, image) & ~_of_planes(doubtful & ~known, image)
 
 
 def _size(shape: tuple[int, ...]) -> tuple[int, int]:
@@ -117,15 +124,17 @@ def _size(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _resized(shown: UInt8[ndarray, "..."], size: tuple[int, int]) -> UInt8[ndarray, "..."]:
+    """A plane of another size: single pixels stay visible when it is enlarged."""
     picture = Pillow.fromarray(shown)
-    larger = size[0] > picture.width
-    return np.asarray(picture.resize(size, Pillow.Resampling.NEAREST if larger else Pillow.Resampling.LANCZOS))
+    how = Pillow.Resampling.NEAREST if size[0] > picture.width else Pillow.Resampling.LANCZOS
+    return np.asarray(picture.resize(size, how))
 
 
 def _scaled(mask: Mask, size: tuple[int, int]) -> Mask:
     """A mask of another size; a pixel that holds any of it belongs to it, so that no block is lost."""
-    covered = Pillow.fromarray(mask.astype(np.float32)).resize(size, Pillow.Resampling.BOX)
-    return np.asarray(covered) > 0.0
+    picture = Pillow.fromarray(mask.astype(np.float32)).resize(size, Pillow.Resampling.BOX)
+    covered: Mask = np.asarray(picture) > 0.0
+    return covered
 
 
 def _overlay(altered: Mask, unknown: Mask) -> UInt8[ndarray, "h w"]:
@@ -218,9 +227,10 @@ def _note(damage: Bool[ndarray, "planes h w"], plane: int, copies: Mask) -> str:
     """Which plane is shown, where it was altered, and how much of that has a copy."""
     planes, altered, words = len(damage), damage[plane], []
     if planes > 1:
-        others = np.count_nonzero(damage.any(axis=(1, 2))) - bool(altered.any())
-        also = f"{others} other {plural(others, 'plane')} {'was' if others == 1 else 'were'} altered too"
-        words.append(f"Plane {plane + 1} of {planes}, {f'altered most; {also}' if others else 'the only one altered'}.")
+        others = int(np.count_nonzero(damage.any(axis=(1, 2)))) - bool(altered.any())
+        also = f"; {others} other {plural(others, 'plane')} {'was' if others == 1 else 'were'} altered too"
+        which = "the one altered most" + also if others else "the only one altered"
+        words.append(f"Plane {plane + 1} of {planes}, {which}.")
     if altered.any():
         rows, columns = (np.flatnonzero(altered.any(axis=axis)) for axis in (1, 0))
         words.append(

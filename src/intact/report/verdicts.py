@@ -51,8 +51,8 @@ STATES = {  # in the order of the page
         "The pixels are bit for bit those that were sealed. Something around them is not: names, dates "
         "or other header fields, or the envelope that holds the original header. Archives and viewers "
         "that write headers anew do this, and so does whoever moves an image to another patient.",
-        "Check the patient and the study against the order. If only software rewrote the header, "
-        "restore the original while accepting the changed header, and seal it anew.",
+        "Check the patient and the study against the order. Running intact restore --accept-header gives the "
+        "original back, header and all: compare the two, and seal it anew if only software was at work.",
     ),
     "re-encoded": State(
         ALTERED,

@@ -17,4 +17,14 @@ METHODS: dict[str, type[Hiding]] = {
     "one_sided_pee": OneSidedPEE,
 }
 
-__all__ = ["METHODS", "DamagedError", "Hiding", *sorted(kind.__name__ for kind in METHODS.values())]
+__all__ = [
+    "METHODS",
+    "PEE",
+    "DamagedError",
+    "DifferenceExpansion",
+    "Hiding",
+    "HistogramShifting",
+    "OneSidedPEE",
+    "PairwisePEE",
+    "SortedPEE",
+]

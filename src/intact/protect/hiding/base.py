@@ -242,10 +242,13 @@ class Hiding(ABC):
         reserved = places[: fixed + notes["flags"]]
         if max(reserved.size, notes["length"]) > places.size * 32 or notes["flags"] % 8:
             raise ValueError("lengths beyond the image")
+        depth = notes["depth"] + 1
+        if depth > 8 * dtype.itemsize or not span_of(dtype, depth).holds(values).all():
+            raise ValueError(f"values that do not fit into {depth} bits")
         coded = np.packbits((values.ravel()[reserved[fixed:]] & 1).astype(np.uint8)).tobytes()
         flags = unpack(coded).astype(bool).ravel() if coded else np.zeros(0, bool)
         marked, usable = _reserve(values, reserved, places)
-        span = span_of(dtype, notes["depth"] + 1)
+        span = span_of(dtype, depth)
         length = reserved.size + notes["length"]
         cover, bits = self._recover(marked, usable, length, notes, flags, span)
         if bits.size != length or not span.holds(cover).all():

@@ -8,8 +8,8 @@ were expanded, then what the other ones held before, then the payload.
 Tian, "Reversible data embedding using a difference expansion", IEEE TCSVT 13(8), 2003.
 
 Differs from the paper: pairs are visited until the last bit is in, with the threshold that costs
-least for a bit; the map leaves out pairs whose differences are too large for an expanded one; it is
-not coded by JBIG2.
+least for a bit; the map leaves out pairs whose differences are too large for an expanded one; its
+coder is not JBIG2.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy import ndarray
 from numpy.typing import NDArray
 
 from intact.protect.coding import pack, unpack
-from intact.protect.hiding.base import COUNT, Bits, Carried, Hiding, Mask, Span, Values
+from intact.protect.hiding.base import COUNT, SLACK, Bits, Carried, Hiding, Mask, Span, Values
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def _changeable(values: Values, usable: Mask, span: Span) -> Pairs:
     at = np.flatnonzero(left)
     x, y = values.ravel()[at], values.ravel()[at + 1]
     mean, h = (x + y) >> 1, x - y
-    largest = np.minimum(2 * (span.high - mean), 2 * (mean - span.low) + 1)  # equation (4)
+    # Up to this size of the difference both pixels are in range.
+    largest = np.minimum(2 * (span.high - mean), 2 * (mean - span.low) + 1)
     changeable = _largest(h >> 1) <= largest
     expandable = _largest(h) <= largest
     return Pairs(at[changeable], mean[changeable], h[changeable], expandable[changeable])
@@ -127,7 +128,7 @@ def _with(h: NDArray[Any], pairs: Pairs, values: Values) -> Values:
     """The pixels with other differences in the first pairs."""
     changed = values.copy()
     at, mean = pairs.at[: h.size], pairs.mean[: h.size]
-    changed.ravel()[at] = mean + ((h + 1) >> 1)  # equation (2)
+    changed.ravel()[at] = mean + ((h + 1) >> 1)
     changed.ravel()[at + 1] = mean - (h >> 1)
     return changed
 
@@ -138,7 +139,7 @@ def _largest(h: NDArray[Any]) -> NDArray[Any]:
 
 
 def _size(h: NDArray[Any]) -> NDArray[Any]:
-    """H where it is not negative, and -h - 1 where it is: differences that cost the same to expand."""
+    """The one of h and -h - 1 that is not negative: both differences cost the same to expand."""
     return np.maximum(h, ~h)
 
 
@@ -167,7 +168,7 @@ def _visit(plan: Plan, n: int) -> tuple[int, UInt8[ndarray, "b"]]:
         lacking = n + coded.size - int(freed[visited - 1])
         if lacking <= 0 or visited == left.size:
             return visited, coded
-        wanted += lacking
+        wanted += 2 * lacking + SLACK  # rather a few pairs too many than another map
 
 
 def _cheapest_first(pairs: Pairs, n: int) -> list[int]:

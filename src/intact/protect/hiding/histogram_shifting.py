@@ -22,10 +22,11 @@ from jaxtyping import Bool
 from numpy import ndarray
 from numpy.typing import NDArray
 
-from intact.protect.hiding.base import Bits, Carried, Hiding, Mask, Span, Values
+from intact.protect.hiding.base import SLACK, Bits, Carried, Hiding, Mask, Span, Values
 
 VALUE = 32  # width in bits of a value, as its distance from the lowest one
 DENSE = 2**16  # how many values a histogram may have before sorting makes it faster than counting
+AT_RISK = 4 * SLACK  # bits that fewer flags may take beyond more flags, since short codes are not the best
 RAREST = 4  # how many of the rarest values are tried as the zero where none is empty
 
 
@@ -58,12 +59,15 @@ class HistogramShifting(Hiding):
     fields: ClassVar[dict[str, int]] = {"peak": VALUE, "zero": VALUE}
 
     def _room(self, cover: Values, usable: Mask, span: Span) -> int:
-        return int(_pairs(cover[usable], span).room.max(initial=0))
+        x = cover[usable]
+        pairs = _pairs(x, span)
+        collided = np.isin(x, pairs.zero[:1]).any()  # then no value is empty, and this is the only pair
+        return max(0, int(pairs.room.max(initial=0)) - AT_RISK * int(collided))
 
     def _carry(self, cover: Values, usable: Mask, bits: Bits, span: Span) -> Carried | None:
         x = cover[usable]
         pairs = _pairs(x, span)
-        if bits.size > pairs.room.max(initial=0):
+        if not pairs.peak.size or pairs.room.max() < bits.size:
             return None
         peak, zero = _cheapest(pairs, bits.size)
         values = cover.copy()
@@ -85,9 +89,7 @@ class HistogramShifting(Hiding):
         return values, bits
 
 
-def _shift(
-    x: NDArray[Any], peak: int, zero: int, bits: Bits
-) -> tuple[NDArray[Any], Bool[ndarray, "k"]]:
+def _shift(x: NDArray[Any], peak: int, zero: int, bits: Bits) -> tuple[NDArray[Any], Bool[ndarray, "k"]]:
     """Carry bits, which fit: the pixels, and which of those that look like the zero were that before."""
     step = 1 if zero > peak else -1
     carriers = np.flatnonzero(x == peak)[: bits.size]
@@ -113,7 +115,7 @@ def _shift_back(
         raise ValueError(f"{length} bits were hidden and {carriers.size} pixels can carry one")
     end = int(carriers[-1]) + 1 if length else 0
     moved = _between(marked[:end], peak, zero + step)
-    if flags.size:
+    if flags.any():
         moved[marked[:end] == zero] = ~flags
     x = marked.copy()
     x[:end] -= step * moved

@@ -8,7 +8,8 @@ Thodi and Rodriguez, "Expansion embedding techniques for reversible watermarking
 2007: the variant with histogram shifting and flags.
 
 Differs from the paper: pixels are visited diagonal by diagonal, not row by row, and until the last
-bit is in; flags are kept only for pixels where the decoder cannot tell by itself.
+bit is in; flags are kept only for pixels where the decoder cannot tell by itself, and where they
+become many, a larger threshold is tried.
 """
 
 from __future__ import annotations
@@ -58,8 +59,7 @@ class PEE(Hiding):
         threshold, marked, flags = _expand(x, prediction, needed, bits, span)
         values = cover.copy()
         values.ravel()[at[: marked.size]] = marked
-        # No flags say the same as flags that are all false.
-        told = flags if flags.any() else flags[:0]
+        told = flags if flags.any() else flags[:0]  # none say the same as none that is true
         return Carried(values, {"threshold": threshold, "visited": marked.size}, told)
 
     def _recover(
@@ -75,7 +75,7 @@ class PEE(Hiding):
             raise ValueError(f"a threshold of {fields['threshold']}")
         rule, values = TwoSided(fields["threshold"]), marked.copy()
         at, starts = _diagonals(usable)
-        flags = flags if flags.size else np.zeros(at.size, bool)
+        flags = flags if flags.any() else np.zeros(at.size, bool)
         found = [np.zeros(0, np.uint8)]
         for diagonal in reversed(np.split(at[: fields["visited"]], starts[starts < fields["visited"]])):
             bits, flags = _recover_diagonal(values, diagonal, rule, flags, span)
@@ -101,18 +101,18 @@ def _recover_diagonal(
 def _expand(
     x: Ints, prediction: Ints, needed: Ints, bits: Bits, span: Span
 ) -> tuple[int, Ints, Bool[ndarray, "k"]]:
-    """Carry bits, which fit, with the smallest threshold: it, the marked pixels, and their flags.
+    """Carry bits, which fit: the threshold, the marked pixels, and their flags.
 
-    Where the smallest takes many flags, because it has to visit so many pixels, one of its doubles
-    with fewer flags is better.
+    The smallest threshold visits the most pixels. Where that takes many flags, its doubles are tried.
     """
     threshold = int(np.partition(needed, bits.size - 1)[bits.size - 1]) if bits.size else 1
-    tried = []
+    tried: list[tuple[int, Ints, Bool[ndarray, "k"]]] = []
     while not tried or threshold <= needed.max():
         expanded = expand(x, prediction, TwoSided(threshold), bits, span)
         assert expanded is not None
-        tried.append((threshold, *expanded))
-        if FLAGS * _entropy(expanded[1]) <= bits.size:
+        marked, flags = expanded
+        tried.append((threshold, marked, flags))
+        if FLAGS * _entropy(flags) <= bits.size:
             return tried[-1]
         threshold *= 2
     return min(tried, key=lambda result: _entropy(result[2]))
