@@ -25,7 +25,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from intact.errors import AlteredError
-from intact.protect.container import Planes, digest_of
+from intact.protect.container import digest_of
+from intact.protect.header import Planes
 from intact.protect.keys import WRAPPED_SIZE, Key, PublicKey, content_key, derive, unwrap, wrap
 
 Carrier = Literal["pixels", "envelope"]

@@ -10,6 +10,7 @@ import hmac
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from jaxtyping import Bool
@@ -27,7 +28,7 @@ from intact.io.nifti import encode_nifti, pack_nifti
 from intact.io.png import encode_png
 from intact.io.raster import read_raster
 from intact.io.tiff import encode_tiff
-from intact.protect.container import Header, Opened, Planes, damage_of, digest_of, open_planes, recover_region
+from intact.protect.container import Opened, damage_of, digest_of, open_planes, recover_region
 from intact.protect.derived import derived_header, unsealed_header
 from intact.protect.envelope import (
     GZIP,
@@ -43,6 +44,7 @@ from intact.protect.envelope import (
     untouched,
     with_mac,
 )
+from intact.protect.header import Header, Planes
 from intact.protect.keys import SALT_SIZE, Key, PublicKey, content_key
 from intact.protect.seal import (
     Verdict,
@@ -135,7 +137,7 @@ def restore_file(data: bytes, name: str, key: Key, *, accept_header: bool = Fals
         assert examined.problem is not None
         raise examined.problem
     if origin is None:
-        return _with_pixels(examined.image, opened.planes, data), PIXELS_OF + name
+        return _with_pixels(examined.image, opened.planes, data), PIXELS_OF + Path(name).name
     return original_file(origin, opened.planes), origin.name
 
 
@@ -207,8 +209,9 @@ def examine(data: bytes, name: str, key: Key) -> Examined:
         raise
     planes = planes_of(image)
     header = find_seal(planes)
-    if header is None and envelope is None:
-        raise not_sealed(name, lossy=sniff(data[:HEAD]) == "jpeg")
+    lossy = sniff(data[:HEAD]) == "jpeg"
+    if envelope is None and (header is None or (lossy and not header.sound)):
+        raise not_sealed(name, lossy=lossy)
     content = _content(envelope, header, key, name)
     try:
         origin = envelope.open(content) if envelope else None

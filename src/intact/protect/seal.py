@@ -24,14 +24,8 @@ from intact.errors import (
     WrongKeyError,
 )
 from intact.image import Image
-from intact.protect.container import (
-    Header,
-    Planes,
-    damage_of,
-    find_header,
-    open_planes,
-    seal_planes,
-)
+from intact.protect.container import damage_of, open_planes, seal_planes
+from intact.protect.header import Header, Planes, find_header
 from intact.protect.keys import SALT_SIZE, Key, content_key
 from intact.protect.watermark import Damage
 

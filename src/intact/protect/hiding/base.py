@@ -8,6 +8,7 @@ were there before travel in front of the payload. So the image alone, with the m
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, final
@@ -28,7 +29,7 @@ Mask = Bool[ndarray, "h w"]
 COUNT = 28  # width in bits of a number of pixels or of payload bits
 # What each pass notes for the decoder, and in how many bits; the fields of the scheme follow.
 COMMON = {"more": 1, "depth": 5, "length": COUNT, "flags": 24}
-SLACK = 64  # bits by which the coded flags may outgrow what `capacity` foresaw
+SLACK = 64  # bits, and an eighth, by which the coded flags may outgrow what `capacity` foresaw
 
 
 class DamagedError(ValueError):
@@ -128,7 +129,7 @@ class Hiding(ABC):
         raise CapacityError(
             "the image",
             bits.size,
-            min(hidden or room, bits.size - 1),  # an estimate may be a little high
+            max(0, min(hidden or room, bits.size - 1)),  # an estimate may be a little high
             "hide less, or allow more passes, a larger mask or a larger threshold",
         )
 
@@ -189,7 +190,7 @@ class Hiding(ABC):
 
     def _capacity(self, values: Values, places: NDArray[np.intp], span: Span) -> int:
         """What fits besides the side information, of which the coded flags are known only by trying."""
-        fixed, coded = sum(self._widths.values()), 0
+        fixed, coded = sum(self._widths.values()), SLACK
         while places.size > fixed + coded:
             cover, usable = _reserve(values, places[: fixed + coded], places)
             room = self._room(cover, usable, span) - fixed - coded
@@ -197,10 +198,10 @@ class Hiding(ABC):
                 return 0
             trial = np.random.default_rng(0).integers(0, 2, room + fixed + coded, np.uint8)
             carried = self._carry(cover, usable, trial, span)
-            size = 8 * len(_coded(carried.flags)) if carried else 0
-            if carried and size <= coded:
+            size = 8 * len(pack(carried.flags)) if carried and carried.flags.size else 0
+            if carried and size + size // 8 + SLACK <= coded:
                 return room
-            coded = max(size, coded) + SLACK
+            coded = max(size + size // 8, coded) + SLACK
         return 0
 
     def _quick_room(self, values: Values, places: NDArray[np.intp], span: Span) -> int:
@@ -218,10 +219,11 @@ class Hiding(ABC):
             reserved = places[: fixed + coded]
             cover, usable = _reserve(values, reserved, places)
             lowest = (values.ravel()[reserved] & 1).astype(np.uint8)
-            carried = self._carry(cover, usable, np.concatenate([lowest, bits]), span)
+            carried = self._carry(cover, usable, _whitened(np.concatenate([lowest, bits])), span)
             if carried is None:
                 return None
-            flags = _coded(carried.flags)
+            # With space reserved for them, even no flags are coded: the decoder reads what is there.
+            flags = pack(carried.flags) if carried.flags.size or coded else b""
             if 8 * len(flags) <= coded:
                 notes = {"more": int(more), "depth": depth - 1, "length": bits.size, "flags": coded}
                 header = to_bits(notes | carried.fields, self._widths)
@@ -253,6 +255,7 @@ class Hiding(ABC):
         cover, bits = self._recover(marked, usable, length, notes, flags, span)
         if bits.size != length or not span.holds(cover).all():
             raise ValueError("the bits or the pixels do not come out as they went in")
+        bits = _whitened(bits)
         cover.ravel()[reserved] |= bits[: reserved.size]
         return cover, bits[reserved.size :], bool(notes["more"])
 
@@ -321,5 +324,11 @@ def _reserve(
     return cover, usable.reshape(values.shape)
 
 
-def _coded(flags: Bool[ndarray, "k"]) -> bytes:
-    return pack(flags.astype(np.uint8)) if flags.size else b""
+def _whitened(bits: Bits) -> Bits:
+    """Bits that look random, and the inverse.
+
+    A scheme with two layers holds less on the second one when the first took up only ones, such as
+    the lowest bits of an image of one odd value. `capacity` counts on chance.
+    """
+    noise = hashlib.shake_256(b"intact hiding").digest(-(-bits.size // 8))
+    return bits ^ np.unpackbits(np.frombuffer(noise, np.uint8), count=bits.size)

@@ -32,6 +32,9 @@ class Rule(Protocol):
     def shrink(self, stretched: Ints) -> tuple[Ints, Bool[ndarray, "n"], UInt8[ndarray, "n"]]:
         """The errors, which of them carried a bit, and that bit (0 elsewhere)."""
 
+    def rounded(self, quarters: Ints, span: Span) -> Ints:
+        """The whole number next to a fourth of `quarters` that suits the bins."""
+
 
 @dataclass(frozen=True)
 class TwoSided:
@@ -58,6 +61,10 @@ class TwoSided:
         e = np.where(carried, stretched >> 1, stretched - np.where(stretched < 0, -t, t))
         return e, carried, (stretched & carried).astype(np.uint8)
 
+    def rounded(self, quarters: Ints, span: Span) -> Ints:
+        """Up, so that the bins -1 and 0 lie around it; but black stays black, where -1 cannot grow."""
+        return np.where(quarters < 4 * span.low + 4, span.low, -(-quarters >> 2))
+
 
 @dataclass(frozen=True)
 class OneSided:
@@ -76,6 +83,10 @@ class OneSided:
         """The inverse of `stretch`."""
         carried = (stretched == 0) | (stretched == 1)
         return stretched - (stretched > 0), carried, (stretched & carried).astype(np.uint8)
+
+    def rounded(self, quarters: Ints, span: Span) -> Ints:
+        """Down, as an error of 0 is most frequent then."""
+        return quarters >> 2
 
 
 def safe(e: Ints, prediction: Ints, rule: Rule, span: Span) -> Bool[ndarray, "n"]:

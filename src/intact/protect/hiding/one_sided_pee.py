@@ -33,7 +33,10 @@ class OneSidedPEE(Hiding):
         return max(rhombus.estimate(values, usable, OneSided(), span) for values in _both(cover, span))
 
     def _carry(self, cover: Values, usable: Mask, bits: Bits, span: Span) -> Carried | None:
-        for down, values in enumerate(_both(cover, span)):
+        both = _both(cover, span)
+        rooms = [rhombus.estimate(values, usable, OneSided(), span) for values in both]
+        for down in (1, 0) if rooms[1] > rooms[0] else (0, 1):
+            values = both[down]
             if (carried := rhombus.carry(values, usable, OneSided(), bits, span)) is not None:
                 marked = _both(carried.values, span)[down]
                 return replace(carried, values=marked, fields=carried.fields | {"down": down})

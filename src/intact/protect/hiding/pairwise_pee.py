@@ -24,7 +24,7 @@ from numpy import ndarray
 from numpy.typing import NDArray
 
 from intact.protect.hiding.base import Bits, Carried, Hiding, Mask, Span, Values
-from intact.protect.hiding.rhombus import CROSS, DOT, FIELDS
+from intact.protect.hiding.rhombus import CROSS, DOT, FIELDS, roughness
 
 Ints = NDArray[Any]
 Flags = Bool[ndarray, "k"]
@@ -115,23 +115,14 @@ def pairs_of(values: Values, usable: Mask, colour: int, span: Span) -> Pairs:
     at = at[:, _both(usable.ravel()[at])]
     flat = values.ravel()
     total = flat[at - width] + flat[at + width] + flat[at - 1] + flat[at + 1]
-    # Rounded up, as the bins -1 and 0 then lie around the mean. One above black, -1 could not grow.
+    # Rounded up, so that the bins -1 and 0 lie around the mean, which is worth half a decibel. But
+    # below one, where black is frequent, -1 would be black itself and could not grow.
     predictions = np.where(total < 4 * span.low + 4, span.low, -(-total >> 2))
-    first_rough, second_rough = _roughness(values, colour).ravel()[at]
-    roughness = np.minimum(first_rough + second_rough, 65535).astype(np.uint16)
+    first_rough, second_rough = roughness(values, colour).ravel()[at]
+    together = np.minimum(first_rough + second_rough, 65535).astype(np.uint16)
     # 16-bit keys are sorted by radix, several times faster than by comparison.
-    order = np.argsort(roughness, kind="stable")
+    order = np.argsort(together, kind="stable")
     return Pairs(at[:, order], predictions[:, order])
-
-
-def _roughness(values: Values, colour: int) -> Values:
-    """Sum of the 16 diagonal differences between pixels of the other colour within 5x5, [h,w]."""
-    falling, rising = np.abs(values[1:, 1:] - values[:-1, :-1]), np.abs(values[1:, :-1] - values[:-1, 1:])
-    rows, columns = np.ogrid[: falling.shape[0], : falling.shape[1]]
-    steps = np.pad(np.where((rows + columns) % 2 == colour, rising, falling), 2)
-    steps = steps[:-3] + steps[1:-2] + steps[2:-1] + steps[3:]
-    total: Values = steps[:, :-3] + steps[:, 1:-2] + steps[:, 2:-1] + steps[:, 3:]
-    return total
 
 
 def grow(sizes: Ints, digits: Ints) -> Ints:
@@ -236,7 +227,7 @@ def _ambiguous(marked: Ints, predictions: Ints, span: Span) -> Bool[ndarray, "n"
 
 
 def _both(conditions: Bool[ndarray, "2 n"]) -> Bool[ndarray, "n"]:
-    """Where both pixels of a pair meet a condition; `all(axis=0)`, but ten times as fast."""
+    """Where both pixels of a pair meet a condition; `all(axis=0)`, but far quicker."""
     met: Bool[ndarray, "n"] = conditions[0] & conditions[1]
     return met
 

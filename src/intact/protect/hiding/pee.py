@@ -38,17 +38,15 @@ class PEE(Hiding):
     def _room(self, cover: Values, usable: Mask, span: Span) -> int:
         at, _ = _diagonals(usable)
         x, prediction = cover.ravel()[at], _predictions(cover, at)
-        e = x - prediction
-        needed = _needed_thresholds(e, prediction, span)
-        room = net = 0
-        rule = TwoSided(1)
-        # Larger thresholds carry more, but leave more pixels alone, each of which may take a flag.
+        needed = _needed_thresholds(x - prediction, prediction, span)
+        room, net, risk = 0, 0.0, 0.0
+        # Larger thresholds carry more, but leave more pixels alone, which takes flags.
         for power in range(int(needed.max(initial=0)).bit_length() + 1):
             carriers = int(np.count_nonzero(needed <= 2**power))
-            alone = int(np.count_nonzero(~safe(e, prediction, TwoSided(2**power), span)))
-            if carriers - alone > net:
-                room, net, rule = carriers, carriers - alone, TwoSided(2**power)
-        return max(0, room - _flags_at_risk(x, prediction, rule, room, span))
+            least, most = _flag_bits(x, prediction, TwoSided(2**power), carriers, span)
+            if carriers - most > net:
+                room, net, risk = carriers, carriers - most, most - least + SLACK * (most > 0)
+        return max(0, int(room - risk))
 
     def _carry(self, cover: Values, usable: Mask, bits: Bits, span: Span) -> Carried | None:
         at, _ = _diagonals(usable)
@@ -112,26 +110,28 @@ def _expand(
         assert expanded is not None
         marked, flags = expanded
         tried.append((threshold, marked, flags))
-        if FLAGS * _entropy(flags) <= bits.size:
+        if FLAGS * _coded_bits(flags) <= bits.size:
             return tried[-1]
         threshold *= 2
-    return min(tried, key=lambda result: _entropy(result[2]))
+    return min(tried, key=lambda result: _coded_bits(result[2]))
 
 
-def _entropy(flags: Bool[ndarray, "k"]) -> float:
-    """Bits that the flags take at best, where their order tells nothing."""
+def _coded_bits(flags: Bool[ndarray, "k"]) -> float:
+    """About how many bits flags take once they are coded; none if none is true."""
     _, counts = np.unique(flags, return_counts=True)
-    return float(counts @ np.log2(flags.size / counts))
+    return SLACK + float(counts @ np.log2(flags.size / counts)) if flags.any() else 0
 
 
-def _flags_at_risk(x: Ints, prediction: Ints, rule: TwoSided, n: int, span: Span) -> int:
-    """By how many bits the coded flags may exceed those of `n` random bits, whatever the bits are."""
-    sizes = []
-    for bit in (0, 1):
-        expanded = expand(x, prediction, rule, np.full(n, bit, np.uint8), span)
+def _flag_bits(x: Ints, prediction: Ints, rule: TwoSided, n: int, span: Span) -> tuple[float, float]:
+    """About how many bits the flags take beside `n` bits: at least and at most, as these may be."""
+    if safe(x - prediction, prediction, rule, span).all():
+        return 0, 0
+    found = []
+    for bits in (np.zeros(n, np.uint8), np.ones(n, np.uint8)):
+        expanded = expand(x, prediction, rule, bits, span)
         assert expanded is not None
-        sizes.append(expanded[1].size)
-    return SLACK + abs(sizes[0] - sizes[1]) if any(sizes) else 0
+        found.append(_coded_bits(expanded[1]))
+    return min(found), max(found)
 
 
 def _diagonals(usable: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -32,8 +32,8 @@ class Layer:
 
     Args:
         at: Positions in raster order.
-        predictions: Floor of the mean of the four neighbours.
-        complexity: Of the surroundings, ascending, uint16.
+        predictions: Mean of the four neighbours, rounded as the rule likes it.
+        complexity: Roughness of the surroundings, ascending, uint16.
     """
 
     at: NDArray[np.intp]
@@ -43,18 +43,17 @@ class Layer:
 
 def room(cover: Values, usable: Mask, rule: Rule, span: Span) -> int:
     """Bits that `carry` can surely carry; what the dots hold depends a little on the crosses' bits."""
-    values, crosses = cover.copy(), layer(cover, usable, CROSS, span)
+    values, crosses = cover.copy(), layer(cover, usable, CROSS, rule, span)
     first = _carriers(values, crosses, rule, span)
     trial = np.random.default_rng(0).integers(0, 2, first, np.uint8)
     _visit(values, crosses, rule, trial, span)
-    second = _carriers(values, layer(values, usable, DOT, span), rule, span)
+    second = _carriers(values, layer(values, usable, DOT, rule, span), rule, span)
     return max(0, first + second - int(4 * np.sqrt(second)) - 1)
 
 
 def estimate(cover: Values, usable: Mask, rule: Rule, span: Span) -> int:
     """About how many bits `carry` can carry, as if the bits on crosses did not disturb the dots."""
-    total = cover[:-2, 1:-1] + cover[2:, 1:-1] + cover[1:-1, :-2] + cover[1:-1, 2:]
-    predictions = total >> 2
+    predictions = predict(cover, rule, span)
     e = cover[1:-1, 1:-1] - predictions
     carriers = rule.carries(e) & usable[1:-1, 1:-1]
     return int(np.count_nonzero(safe(e[carriers], predictions[carriers], rule, span)))
@@ -64,13 +63,13 @@ def carry(cover: Values, usable: Mask, rule: Rule, bits: Bits, span: Span) -> Ca
     """Carry bits on the crosses, then on the dots; None when they do not fit."""
     if estimate(cover, usable, rule, span) < HOPELESS * bits.size:
         return None
-    crosses = layer(cover, usable, CROSS, span)
+    crosses = layer(cover, usable, CROSS, rule, span)
     most = _carriers(cover, crosses, rule, span)
     first = min(most, bits.size - bits.size // 2)
     while True:
         values = cover.copy()
         n_crosses, cross_flags = _visit(values, crosses, rule, bits[:first], span)
-        dots = layer(values, usable, DOT, span)
+        dots = layer(values, usable, DOT, rule, span)
         lacking = bits.size - first - _carriers(values, dots, rule, span)
         if lacking <= 0:
             n_dots, dot_flags = _visit(values, dots, rule, bits[first:], span)
@@ -97,7 +96,7 @@ def recover(
     values = marked.copy()
     found: list[Bits] = []
     for colour, visited in ((DOT, fields["dots"]), (CROSS, fields["crosses"])):
-        pixels = layer(values, usable, colour, span)
+        pixels = layer(values, usable, colour, rule, span)
         if visited > pixels.at.size:
             raise ValueError(f"{visited} pixels were visited and only {pixels.at.size} are usable")
         at, predictions = pixels.at[:visited], pixels.predictions[:visited]
@@ -108,32 +107,41 @@ def recover(
     return values, np.concatenate(found)
 
 
-def layer(values: Values, usable: Mask, colour: int, span: Span) -> Layer:
+def layer(values: Values, usable: Mask, colour: int, rule: Rule, span: Span) -> Layer:
     """The pixels of one colour; those at the border, which lack a neighbour, are left out."""
-    up, down, left, right = values[:-2, 1:-1], values[2:, 1:-1], values[1:-1, :-2], values[1:-1, 2:]
-    total = up + down + left + right
-    inner = np.zeros(total.shape, bool)
-    for first in (0, 1):
-        columns = slice((first + colour) % 2, None, 2)
-        inner[first::2, columns] = usable[1:-1, 1:-1][first::2, columns]
+    inner = np.zeros(usable[1:-1, 1:-1].shape, bool)
+    for row in (0, 1):
+        columns = slice((row + colour) % 2, None, 2)
+        inner[row::2, columns] = usable[1:-1, 1:-1][row::2, columns]
     at = np.flatnonzero(inner)
-    complexity = _complexity(values, total, at, span)
     # 16-bit keys are sorted by radix, several times faster than by comparison.
+    complexity = np.minimum(roughness(values, colour)[1:-1, 1:-1].ravel()[at], 65535).astype(np.uint16)
     order = np.argsort(complexity, kind="stable")
     at = at[order]
-    rows, columns_ = np.divmod(at, total.shape[1])
-    return Layer((rows + 1) * values.shape[1] + columns_ + 1, total.ravel()[at] >> 2, complexity[order])
+    rows, columns_ = np.divmod(at, values.shape[1] - 2)
+    predictions = predict(values, rule, span).ravel()[at]
+    return Layer((rows + 1) * values.shape[1] + columns_ + 1, predictions, complexity[order])
 
 
-def _complexity(values: Values, total: Values, at: NDArray[np.intp], span: Span) -> NDArray[np.uint16]:
-    """Standard deviation of the four neighbours, scaled to use 16 bits."""
-    wide = values.astype(np.int64 if values.dtype == np.int32 else np.float64)
-    squares = wide * wide
-    sums = squares[:-2, 1:-1] + squares[2:, 1:-1] + squares[1:-1, :-2] + squares[1:-1, 2:]
-    # 16 times the variance. Where 32-bit values need floats, rounding may make it negative.
-    spread = np.maximum(4 * sums.ravel()[at] - total.ravel()[at].astype(wide.dtype) ** 2, 0)
-    half = (span.high - span.low + 1) / 2  # the largest standard deviation there can be
-    return (np.sqrt(spread) * (65535.0 / 4.0 / half)).astype(np.uint16)
+def predict(values: Values, rule: Rule, span: Span) -> Values:
+    """Mean of the four neighbours of each pixel that is not at the border, [h-2,w-2]."""
+    return rule.rounded(values[:-2, 1:-1] + values[2:, 1:-1] + values[1:-1, :-2] + values[1:-1, 2:], span)
+
+
+def roughness(values: Values, colour: int) -> Values:
+    """Sum of the 16 diagonal differences between pixels of the other colour within 5x5, [h,w]."""
+    falling, rising = np.abs(values[1:, 1:] - values[:-1, :-1]), np.abs(values[1:, :-1] - values[:-1, 1:])
+    steps = np.zeros((values.shape[0] + 3, values.shape[1] + 3), values.dtype)
+    inner = steps[2:-2, 2:-2]
+    for row in (0, 1):
+        for column in (0, 1):
+            some = rising if (row + column) % 2 == colour else falling
+            inner[row::2, column::2] = some[row::2, column::2]
+    steps = steps[:-1] + steps[1:]
+    steps = steps[:-2] + steps[2:]
+    steps = steps[:, :-1] + steps[:, 1:]
+    total: Values = steps[:, :-2] + steps[:, 2:]
+    return total
 
 
 def _carriers(values: Values, pixels: Layer, rule: Rule, span: Span) -> int:

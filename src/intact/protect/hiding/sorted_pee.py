@@ -3,9 +3,9 @@
 Sachnev, Kim, Nam, Suresh, Shi, "Reversible watermarking algorithm using sorting and prediction",
 IEEE TCSVT 19(7), 2009.
 
-Differs from the paper: the surroundings' standard deviation decides the order, not the variance of
-neighbouring differences; there is one symmetric threshold; and what is left alone at the ends of
-the range is told by flags only where the decoder cannot tell by itself.
+Differs from the paper: 16 differences within 5x5 decide the order, not the variance of the four
+between neighbours; there is one symmetric threshold; and what is left alone at the ends of the range
+is told by flags only where the decoder cannot tell by itself.
 """
 
 from __future__ import annotations
