@@ -196,11 +196,16 @@ def verify(
     else:
         for row in verified.rows:
             if row["state"] != "sound":
-                print(f"{row['state']}: {row['path']}: {row['reason']}{_blocks(row)}")
+                print(_printable(f"{row['state']}: {row['path']}: {row['reason']}{_blocks(row)}"))
         print(f"{len(verified.rows)} files: " + _counted(verified.counts))
         if verified.report:
             print(f"report: {verified.report}")
     raise typer.Exit(DONE if verified.sound else FLAGGED)
+
+
+def _printable(text: str) -> str:
+    """Where a file name is not UTF-8, Python holds lone surrogates, which cannot be printed."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _blocks(row: dict[str, Any]) -> str:

@@ -35,6 +35,7 @@ from intact.protect.seal import state_of
 LEDGER = "ledger.jsonl"
 BATCH = 4  # files per unit of work
 TIMEOUT = 300.0  # seconds that one file may take
+LONGEST = 235  # bytes of a name; most file systems allow 255, and a file being written has a longer one
 Act = Literal["protect", "restore"]
 
 
@@ -216,7 +217,7 @@ class Worker(ABC):
             if self._is_done(item.before, before):
                 return Done(item.name, "kept")
             result, name = self._make(data, item)
-            target = (self.out / item.name).with_name(Path(name).name)
+            target = (self.out / item.name).with_name(_plain(name))
             result = self._put(target, result, data, item)
         except InputError as error:
             state = state_of(error)
@@ -242,9 +243,9 @@ class Worker(ABC):
     def _put(self, target: Path, result: bytes, data: bytes, item: Item) -> bytes:
         """Write a result, unless a run that was killed did; nothing else is ever written over."""
         known = item.before is not None and item.before.get("written") == str(target.relative_to(self.out))
-        if target.exists() and not known:
-            there = target.read_bytes()
-            if self._made(there, data, result):
+        if target.is_dir() or (target.exists() and not known):
+            there = target.read_bytes() if target.is_file() else b""
+            if there and self._made(there, data, result):
                 return there
             raise UsageError(f"{target} exists and is something else; nothing was written, choose another -o")
         try:
@@ -317,6 +318,23 @@ def find(paths: Sequence[str | Path], out: Path | None) -> list[Item]:
         raise UsageError(f"two files would both become {twice[0]} in {out}: give their folders one by one")
     found.sort(key=lambda item: item.name)
     return [replace(item, number=number) for number, item in enumerate(found)]
+
+
+def _plain(name: str) -> str:
+    """The name of a result without folders; whoever has a public key may have put any name into a seal.
+
+    Raises:
+        UsageError: No file can be called so.
+    """
+    plain = Path(name).name
+    if plain in ("", "..") or "\0" in plain:
+        raise UsageError(f"its name is said to be {name!r}, which no file can have; nothing was written")
+    if len(os.fsencode(plain)) > LONGEST:
+        raise UsageError(
+            f"the name of its result would have {len(os.fsencode(plain))} bytes, more than the {LONGEST} that "
+            "a file being written can have; give it a shorter one"
+        )
+    return plain
 
 
 def in_batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

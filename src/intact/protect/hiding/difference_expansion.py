@@ -160,7 +160,7 @@ def _visit(plan: Plan, n: int) -> tuple[int, UInt8[ndarray, "b"]]:
     """How many pairs it takes to carry `n` bits, at most all, and their map."""
     freed, told = np.cumsum(plan.free), np.cumsum(plan.mapped)
     rate = _entropy(np.count_nonzero(plan.expanded), np.count_nonzero(plan.mapped)) / max(1, told[-1])
-    left, wanted = freed - rate * told, n
+    left, wanted, tries = freed - rate * told, n, 0
     while True:
         enough = left >= wanted
         visited = int(np.argmax(enough)) + 1 if enough.any() else left.size
@@ -168,7 +168,8 @@ def _visit(plan: Plan, n: int) -> tuple[int, UInt8[ndarray, "b"]]:
         lacking = n + coded.size - int(freed[visited - 1])
         if lacking <= 0 or visited == left.size:
             return visited, coded
-        wanted += 2 * lacking + SLACK  # rather a few pairs too many than another map
+        tries += 1
+        wanted += tries * lacking + SLACK  # rather a few pairs too many than one more map
 
 
 def _cheapest_first(pairs: Pairs, n: int) -> list[int]:
