@@ -331,7 +331,7 @@ def _plain(name: str) -> str:
         raise UsageError(f"its name is said to be {name!r}, which no file can have; nothing was written")
     if len(os.fsencode(plain)) > LONGEST:
         raise UsageError(
-            f"the name of its result would have {len(os.fsencode(plain))} bytes, more than the {LONGEST} that "
+            f"the name of its result would have {len(os.fsencode(plain))} bytes, over the {LONGEST} that "
             "a file being written can have; give it a shorter one"
         )
     return plain

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from intact.protect.hiding.base import Span
 from intact.protect.hiding.histogram_shifting import DENSE, HistogramShifting
 
-BYTE = Span(0, 255)
+BYTE, SMALL = Span(0, 255), Span(-8, 7)
 
 
 def everywhere(values):
@@ -52,17 +52,17 @@ def shift_slowly(values, usable, peak, zero, bits):
 
 @settings(max_examples=150, deadline=None)
 @given(
-    values=arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 9)),
+    values=arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(-5, 4)),
     share=st.floats(0, 1),
     seed=st.integers(0, 99),
 )
 def test_the_pixels_are_those_of_a_slow_loop(values, share, seed):
     usable = np.random.default_rng(seed).random(values.shape) < 0.8
-    room = HistogramShifting()._room(values, usable, Span(0, 15))
+    room = HistogramShifting()._room(values, usable, SMALL)
     if not room:
         return
     bits = some_bits(round(share * room), seed)
-    marked, peak, zero, flags = carry(values, bits, usable, Span(0, 15))
+    marked, peak, zero, flags = carry(values, bits, usable, SMALL)
     np.testing.assert_array_equal(marked, shift_slowly(values, usable, peak, zero, bits))
     assert not flags.size
 
@@ -81,6 +81,7 @@ def test_a_row_worked_by_hand():
         ([0, 0, 0, 1, 1, 2, 3], 3, (0, 4)),  # nothing is below 0
         ([255, 255, 255, 254, 253], 3, (255, 252)),  # nor above 255
         ([5, 5, 5, 6, 6, 6, 6, 7, 8, 9], 3, (5, 4)),  # 5 holds three bits and moves nobody
+        ([5] * 3 + [6] * 9 + [7] * 4 + [8, 9], 4, (6, 4)),  # 7 moves two pixels, 6 three, but for 9 bits
         ([5, 5, 5, 6, 6, 6, 6, 7, 8, 9], 4, (6, 4)),  # four need 6, and three 5s move rather than 7, 8, 9
     ],
 )
@@ -143,6 +144,7 @@ def test_where_no_value_is_empty_flags_tell_the_zeros_pixels(bit):
 def test_two_values_that_are_all_there_are_hold_nothing():
     bilevel = np.random.default_rng(0).integers(0, 2, (40, 40)).astype(np.uint8)
     assert HistogramShifting().capacity(bilevel, depth=1) == 0
+    assert HistogramShifting()._room(bilevel.astype(np.int32), everywhere(bilevel), Span(0, 1)) == 0
     assert HistogramShifting().capacity(bilevel) > 500
 
 
