@@ -21,8 +21,12 @@ from intact.cli_shared import (
 )
 from intact.errors import UsageError
 
-key_app = typer.Typer(no_args_is_help=True, help="Make keys, and give their public halves to others.")
-ledger_app = typer.Typer(no_args_is_help=True, help="Check what was sealed, restored and refused.")
+key_app = typer.Typer(
+    no_args_is_help=True, help="Make keys, and give their public halves to others.", epilog=EXIT_CODES
+)
+ledger_app = typer.Typer(
+    no_args_is_help=True, help="Check what was sealed, restored and refused.", epilog=EXIT_CODES
+)
 
 Paths = Annotated[list[Path], typer.Argument(help="Files or folders: DICOM, NIfTI, PNG, TIFF, ...")]
 KeyFile = Annotated[Path, typer.Option("--key", metavar="FILE", help="Secret key from `intact key new`.")]

@@ -61,7 +61,17 @@ def test_python_m_intact_prints_what_it_can_do():
 
 
 def test_all_commands_are_known_here():
-    assert COMMANDS == ["demo", "fit", "methods", "screen"]
+    assert COMMANDS == [
+        "demo",
+        "fit",
+        "key",
+        "ledger",
+        "methods",
+        "protect",
+        "restore",
+        "screen",
+        "verify",
+    ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
