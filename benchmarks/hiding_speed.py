@@ -4,8 +4,8 @@
     pip install --no-deps stegano watermarklab   # for the peers; without them they are left out
 
 What is timed, as medians over real images: each scheme with 4,000 random bits; `coded`, a
-perturbation of the upper quarter in tiles of 2 x 2, packed by the cheapest coder and hidden by the
-first scheme of the seal that holds it; `seal`, everything that `protect.seal` and `restore` do,
+perturbation of everything but the middle quarter, one level for each of 56 x 56 tiles, packed by the
+cheapest coder and hidden by the first scheme of the seal that holds it; `seal`, everything that `protect.seal` and `restore` do,
 digests and encryption included. 8-bit: chest X-rays, 224 x 224. 16-bit: CT slices of the DICOM pack
 with noise in their low bits, 512 x 512. Limit on this machine: reading and writing each pixel once
 takes `copy_ms`. Peers: Stegano's histogram shifting and watermarklab's prediction-error expansion,
@@ -39,7 +39,7 @@ from intact.protect.hiding import METHODS
 from results import environment, replace_rows
 
 BITS = 4000
-TILE, EPSILON = 2, 8
+TILES, EPSILON = 56, 8  # tiles across, so of 4 x 4 pixels at 224 x 224; grey levels
 Pixels = NDArray[Any]
 Timed = tuple[Callable[[], Any], Callable[[Any], Any]]
 
@@ -75,9 +75,8 @@ def of_scheme(name: str, pixels: Pixels, bits: NDArray[np.uint8]) -> Timed:
 
 def of_coding(pixels: Pixels, rng: np.random.Generator) -> Timed:
     """Pack a tiled perturbation, one level per tile, and hide it; take it out and unpack it."""
-    h, w = pixels.shape
-    levels = np.zeros((h // TILE, w // TILE), np.int32)
-    levels[: h // (4 * TILE)] = rng.choice([-EPSILON, EPSILON], (h // (4 * TILE), w // TILE))
+    levels = rng.choice([-EPSILON, EPSILON], (TILES, TILES)).astype(np.int32)
+    levels[TILES // 4 : 3 * TILES // 4, TILES // 4 : 3 * TILES // 4] = 0  # the region of interest
 
     def code_and_hide() -> tuple[Any, Pixels]:
         bits = np.unpackbits(np.frombuffer(pack(levels), np.uint8))

@@ -62,12 +62,14 @@ def archive(tmp_path_factory):
     write_png(folder / "png" / "tiny.png", plane(600)[:9, :9])
     (folder / "png" / "notes.txt").write_text("seen by nobody\n")
     (folder / "ward 3" / "empty").touch()
+    strange = (folder / "ward 3" / "deep" / "000").read_bytes().replace(b"\x10\0\x10\0PN", b"\x10\0\x10\0ZN")
+    (folder / "ward 3" / "strange").write_bytes(strange)
     (folder / "ward 3" / "cut").write_bytes((folder / "ward 3" / "deep" / "000").read_bytes()[:-500])
     (folder / ".hidden").write_text("not looked at\n")
     return folder
 
 
-IMAGES, REFUSED = 12, ["png/notes.txt", "png/tiny.png", "ward 3/cut", "ward 3/empty"]
+IMAGES, REFUSED = 12, ["png/notes.txt", "png/tiny.png", "ward 3/cut", "ward 3/empty", "ward 3/strange"]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import hmac
+import io
 import json
 import struct
 import zlib
@@ -25,6 +26,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from intact.errors import AlteredError
+from intact.io.limits import MAX_BYTES
 from intact.protect.container import digest_of
 from intact.protect.header import Planes
 from intact.protect.keys import WRAPPED_SIZE, Key, PublicKey, content_key, derive, unwrap, wrap
@@ -231,7 +233,8 @@ def _unzipped(data: bytes) -> bytes:
     if not data.startswith(GZIP):
         return data
     try:
-        return gzip.decompress(data)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            return stream.read(MAX_BYTES)  # no image is larger; what unpacks to more is hostile
     except (OSError, EOFError, zlib.error):
         return b""
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,15 @@ from numpy import ndarray
 from numpy.typing import NDArray
 from pydicom.uid import UID
 
-from intact.errors import AlteredError, InputError, SealError, UnsealableError, UsageError, WrongKeyError
+from intact.errors import (
+    AlteredError,
+    InputError,
+    SealError,
+    UnreadableError,
+    UnsealableError,
+    UsageError,
+    WrongKeyError,
+)
 from intact.image import Image
 from intact.io import read_dicom, read_nifti
 from intact.io.dicom import quiet
@@ -108,7 +117,8 @@ def seal_file(
         sealed, salt = image, os.urandom(SALT_SIZE)
         content = content_key(key, salt)
     origin = describe_origin(data, name, planes_of(image), planes_of(sealed), carrier)
-    file, suffix = _encode(sealed, data, seal_origin(origin, content, salt, recipients), content, key)
+    with _writing(name):
+        file, suffix = _encode(sealed, data, seal_origin(origin, content, salt, recipients), content, key)
     if restore_file(file, name, key)[0] != data:
         raise SealError(name, "does not come back from its seal, so it was not sealed; please report this")
     return file, name + suffix
@@ -137,7 +147,8 @@ def restore_file(data: bytes, name: str, key: Key, *, accept_header: bool = Fals
         assert examined.problem is not None
         raise examined.problem
     if origin is None:
-        return _with_pixels(examined.image, opened.planes, data), PIXELS_OF + Path(name).name
+        with _writing(name):
+            return _with_pixels(examined.image, opened.planes, data), PIXELS_OF + Path(name).name
     return original_file(origin, opened.planes), origin.name
 
 
@@ -242,7 +253,10 @@ def read_image(data: bytes, name: str) -> Image:
         raise UnsealableError(
             name, "is a NIfTI header whose voxels are in another file; join them into one .nii file"
         )
-    return read_nifti(data, name) if kind == "nifti" else read_raster(data, name)
+    image = read_nifti(data, name) if kind == "nifti" else read_raster(data, name)
+    if not image.pixels.size:
+        raise UnreadableError(name, f"has no pixels: its shape is {image.shape}")
+    return image
 
 
 def _open(
@@ -270,6 +284,19 @@ def _content(envelope: Envelope | None, header: Header | None, key: Key, name: s
     if envelope is None and header and not header.sound:
         raise AlteredError(name, "its pixels were changed after it was sealed", "pixels")
     raise WrongKeyError(name, "was sealed for other keys than the one given")
+
+
+@contextmanager
+def _writing(name: str) -> Iterator[None]:
+    """Turn whatever a damaged header makes pydicom raise when it is written into an error of the file."""
+    try:
+        yield
+    except Exception as error:
+        raise UnsealableError(
+            name,
+            f"has a damaged header, which can be read but not written anew ({type(error).__name__}: {error}); "
+            "correct it first",
+        ) from error
 
 
 def _with_pixels(image: Image, planes: Planes, sealed: bytes) -> bytes:

@@ -204,7 +204,8 @@ FILES = {
     "series.nii": lambda: nifti(waves(3, 2, 40, 44, dtype=np.int16, noise=2)),
     "colour.nii": lambda: nifti(waves(64, 72, 3).view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]),
     "volume.nii.gz": lambda: gzip.compress(nifti(VOLUME), mtime=1),
-    "two members.nii.gz": lambda: gzip.compress(nifti(VOLUME)[:500]) + gzip.compress(nifti(VOLUME)[500:]),
+    "two members.nii.gz": lambda: gzip.compress(nifti(VOLUME)[:500], mtime=1)
+    + gzip.compress(nifti(VOLUME)[500:], mtime=2),
     "grey.jpg": lambda: picture(waves(72, 80), "JPEG"),
     "colour.jpg": lambda: picture(waves(72, 80, 3), "JPEG"),
     "colour.bmp": lambda: picture(waves(72, 80, 3), "BMP"),
@@ -842,8 +843,9 @@ def test_unsealed_files_are_told(name):
         (FILES["8.png"]()[:300], UnreadableError),
         (dicom(waves(72, 80))[:400], UnreadableError),
         (nifti(VOLUME).replace(b"n+1\0", b"ni1\0"), UnsealableError),
+        (npy(np.zeros((0, 80), np.uint8)), UnreadableError),
     ],
-    ids=["empty", "text", "magic", "half a picture", "half a header", "half of a pair"],
+    ids=["empty", "text", "magic", "half a picture", "half a header", "half of a pair", "no rows"],
 )
 def test_what_is_no_image_is_refused(data, kind):
     with pytest.raises(InputError) as caught:
@@ -852,3 +854,29 @@ def test_what_is_no_image_is_refused(data, kind):
     with pytest.raises(InputError):
         restore_file(data, "a", KEY)
     assert verify_file(data, "a", KEY).state in ("unreadable", "truncated")
+
+
+UNWRITABLE = {
+    "an unknown type of value": (b"\x10\0\x10\0PN", b"\x10\0\x10\0ZN"),
+    "an element of a network command": (b"\x08\0\x08\0CS", b"\0\0\x08\0CS"),
+    "an element of the file's own head": (b"\x10\0\x20\0LO", b"\x02\0\x20\0LO"),
+}
+
+
+@pytest.mark.parametrize("carrier", ["pixels", "envelope"])
+@pytest.mark.parametrize(("old", "new"), UNWRITABLE.values(), ids=UNWRITABLE)
+def test_a_header_that_can_be_read_but_not_written_is_refused(sealed, old, new, carrier):
+    data = dicom(waves(72, 80)).replace(old, new)
+    read_image(data, "a")
+    with pytest.raises(UnsealableError, match="damaged header, which can be read but not written anew"):
+        seal_file(data, "a", KEY, carrier=carrier)
+    hit = no_envelope_dicom(sealed("little.dcm")).replace(old, new)
+    assert verify_file(hit, "a", KEY).state == "header"
+    with pytest.raises(InputError, match="correct it first"):
+        restore_file(hit, "a", KEY, accept_header=True)
+
+
+def test_what_unpacks_to_more_than_any_image_is_not_unpacked(sealed, monkeypatch):
+    assert Envelope.find(sealed("volume.nii.gz")) is not None
+    monkeypatch.setattr("intact.protect.envelope.MAX_BYTES", 20_000)
+    assert Envelope.find(sealed("volume.nii.gz")) is None

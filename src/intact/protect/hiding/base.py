@@ -214,7 +214,8 @@ class Hiding(ABC):
         self, values: Values, places: NDArray[np.intp], bits: Bits, depth: int, span: Span, more: bool
     ) -> Values | None:
         """Hide bits once, or None when they do not fit."""
-        fixed, coded = sum(self._widths.values()), 0
+        # Space for a few coded flags from the start mostly spares a second round.
+        fixed, coded = sum(self._widths.values()), SLACK
         while places.size > fixed + coded:
             reserved = places[: fixed + coded]
             cover, usable = _reserve(values, reserved, places)
@@ -222,8 +223,7 @@ class Hiding(ABC):
             carried = self._carry(cover, usable, _whitened(np.concatenate([lowest, bits])), span)
             if carried is None:
                 return None
-            # With space reserved for them, even no flags are coded: the decoder reads what is there.
-            flags = pack(carried.flags) if carried.flags.size or coded else b""
+            flags = pack(carried.flags)
             if 8 * len(flags) <= coded:
                 notes = {"more": int(more), "depth": depth - 1, "length": bits.size, "flags": coded}
                 header = to_bits(notes | carried.fields, self._widths)
@@ -248,7 +248,7 @@ class Hiding(ABC):
         if depth > 8 * dtype.itemsize or not span_of(dtype, depth).holds(values).all():
             raise ValueError(f"values that do not fit into {depth} bits")
         coded = np.packbits((values.ravel()[reserved[fixed:]] & 1).astype(np.uint8)).tobytes()
-        flags = unpack(coded).astype(bool).ravel() if coded else np.zeros(0, bool)
+        flags = unpack(coded).astype(bool).ravel()
         marked, usable = _reserve(values, reserved, places)
         span = span_of(dtype, depth)
         length = reserved.size + notes["length"]
@@ -300,7 +300,6 @@ def _checked(pixels: Pixels, depth: int) -> tuple[int, Values]:
             f"has values from {pixels.min()} to {pixels.max()}, outside the {span.low} to {span.high} that "
             f"{depth} bits can store",
         )
-    # Sums of squares of neighbours are taken: 16-bit values need more than 32 bits for these.
     return depth, pixels.astype(np.int32 if pixels.dtype.itemsize <= 2 else np.int64)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
 from jaxtyping import Bool
 from numpy import ndarray
 
@@ -30,13 +31,14 @@ class OneSidedPEE(Hiding):
         return max(rhombus.room(values, usable, OneSided(), span) for values in _both(cover, span))
 
     def _estimate(self, cover: Values, usable: Mask, span: Span) -> int:
-        return max(rhombus.estimate(values, usable, OneSided(), span) for values in _both(cover, span))
+        return max(_estimates(cover, usable, span))
 
     def _carry(self, cover: Values, usable: Mask, bits: Bits, span: Span) -> Carried | None:
-        both = _both(cover, span)
-        rooms = [rhombus.estimate(values, usable, OneSided(), span) for values in both]
-        for down in (1, 0) if rooms[1] > rooms[0] else (0, 1):
-            values = both[down]
+        estimates = _estimates(cover, usable, span)
+        for down in (1, 0) if estimates[1] > estimates[0] else (0, 1):
+            if estimates[down] < rhombus.HOPELESS * bits.size:
+                continue
+            values = _both(cover, span)[down]
             if (carried := rhombus.carry(values, usable, OneSided(), bits, span)) is not None:
                 marked = _both(carried.values, span)[down]
                 return replace(carried, values=marked, fields=carried.fields | {"down": down})
@@ -54,6 +56,14 @@ class OneSidedPEE(Hiding):
         turned = _both(marked, span)[fields["down"]]
         values, bits = rhombus.recover(turned, usable, OneSided(), fields, flags, span)
         return _both(values, span)[fields["down"]], bits
+
+
+def _estimates(cover: Values, usable: Mask, span: Span) -> tuple[int, int]:
+    """What `rhombus.estimate` says of an image and of the same upside down, of both at once."""
+    x, total, inner = cover[1:-1, 1:-1], rhombus.neighbours(cover), usable[1:-1, 1:-1]
+    up = inner & (x == total >> 2) & (x < span.high)
+    down = inner & (x == -(-total >> 2)) & (x > span.low)
+    return int(np.count_nonzero(up)), int(np.count_nonzero(down))
 
 
 def _both(values: Values, span: Span) -> tuple[Values, Values]:

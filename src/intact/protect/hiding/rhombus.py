@@ -60,9 +60,10 @@ def estimate(cover: Values, usable: Mask, rule: Rule, span: Span) -> int:
 
 
 def carry(cover: Values, usable: Mask, rule: Rule, bits: Bits, span: Span) -> Carried | None:
-    """Carry bits on the crosses, then on the dots; None when they do not fit."""
-    if estimate(cover, usable, rule, span) < HOPELESS * bits.size:
-        return None
+    """Carry bits on the crosses, then on the dots; None when they do not fit.
+
+    Slow to find that out where many bits are lacking: ask `estimate` first.
+    """
     crosses = layer(cover, usable, CROSS, rule, span)
     most = _carriers(cover, crosses, rule, span)
     first = min(most, bits.size - bits.size // 2)
@@ -114,8 +115,7 @@ def layer(values: Values, usable: Mask, colour: int, rule: Rule, span: Span) -> 
         columns = slice((row + colour) % 2, None, 2)
         inner[row::2, columns] = usable[1:-1, 1:-1][row::2, columns]
     at = np.flatnonzero(inner)
-    # 16-bit keys are sorted by radix, several times faster than by comparison.
-    complexity = np.minimum(roughness(values, colour)[1:-1, 1:-1].ravel()[at], 65535).astype(np.uint16)
+    complexity = as_key(roughness(values, colour)[1:-1, 1:-1].ravel()[at])
     order = np.argsort(complexity, kind="stable")
     at = at[order]
     rows, columns_ = np.divmod(at, values.shape[1] - 2)
@@ -123,9 +123,22 @@ def layer(values: Values, usable: Mask, colour: int, rule: Rule, span: Span) -> 
     return Layer((rows + 1) * values.shape[1] + columns_ + 1, predictions, complexity[order])
 
 
+def as_key(roughness: NDArray[Any]) -> NDArray[np.uint16]:
+    """To sort by: 16-bit keys are sorted by radix, several times faster than by comparison."""
+    return np.minimum(roughness, 2**16 - 1).astype(np.uint16)
+
+
 def predict(values: Values, rule: Rule, span: Span) -> Values:
     """Mean of the four neighbours of each pixel that is not at the border, [h-2,w-2]."""
-    return rule.rounded(values[:-2, 1:-1] + values[2:, 1:-1] + values[1:-1, :-2] + values[1:-1, 2:], span)
+    return rule.rounded(neighbours(values), span)
+
+
+def neighbours(values: Values) -> Values:
+    """Sum of the four neighbours of each pixel that is not at the border, [h-2,w-2]."""
+    total: Values = values[:-2, 1:-1] + values[2:, 1:-1]
+    total += values[1:-1, :-2]
+    total += values[1:-1, 2:]
+    return total
 
 
 def roughness(values: Values, colour: int) -> Values:

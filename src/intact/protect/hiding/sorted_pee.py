@@ -43,6 +43,8 @@ class SortedPEE(Hiding):
 
     def _carry(self, cover: Values, usable: Mask, bits: Bits, span: Span) -> Carried | None:
         for k in self._exponents(span):
+            if rhombus.estimate(cover, usable, TwoSided(2**k), span) < rhombus.HOPELESS * bits.size:
+                continue
             if (carried := rhombus.carry(cover, usable, TwoSided(2**k), bits, span)) is not None:
                 return Carried(carried.values, carried.fields | {"exponent": k}, carried.flags)
         return None
