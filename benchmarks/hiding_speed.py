@@ -5,16 +5,17 @@
 
 What is timed, as medians over real images: each scheme with 4,000 random bits; `coded`, a
 perturbation of everything but the middle quarter, one level for each of 56 x 56 tiles, packed by the
-cheapest coder and hidden by the first scheme of the seal that holds it; `seal`, everything that `protect.seal` and `restore` do,
-digests and encryption included. 8-bit: chest X-rays, 224 x 224. 16-bit: CT slices of the DICOM pack
-with noise in their low bits, 512 x 512. Limit on this machine: reading and writing each pixel once
-takes `copy_ms`. Peers: Stegano's histogram shifting and watermarklab's prediction-error expansion,
-both 8-bit and without keys.
+cheapest coder and hidden by the first scheme of the seal that holds it; `seal`, everything that
+`protect.seal` and `restore` do, digests and encryption included. 8-bit: chest X-rays, 224 x 224.
+16-bit: CT slices of the DICOM pack with noise in their low bits, 512 x 512. Limit on this machine:
+reading and writing each pixel once takes `copy_ms`. Peers: Stegano's histogram shifting and
+watermarklab's prediction-error expansion, both 8-bit and without keys.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import os
 import statistics
@@ -101,10 +102,20 @@ def of_seal(pixels: Pixels, key: Key) -> Timed:
     return lambda: seal(image, key), lambda sealed: (restore(sealed, key).pixels, None)
 
 
+def part(package: str, module: str) -> types.ModuleType:
+    """A part of a package, without what the package's other parts need."""
+    if package not in sys.modules:
+        spec = importlib.util.find_spec(package)
+        assert spec is not None
+        bare = types.ModuleType(package)
+        bare.__path__ = list(spec.submodule_search_locations or [])
+        sys.modules[package] = bare
+    return importlib.import_module(f"{package}.{module}")
+
+
 def of_stegano(pixels: Pixels, text: str) -> Timed:
     """Stegano's histogram shifting of as many characters as there are bytes."""
-    from stegano import rdh
-
+    rdh = part("stegano", "rdh")
     picture = Pillow.fromarray(pixels)
     return (
         lambda: rdh.hide(picture, text),
@@ -113,12 +124,9 @@ def of_stegano(pixels: Pixels, text: str) -> Timed:
 
 
 def of_watermarklab(pixels: Pixels, bits: list[int]) -> Timed:
-    """Prediction-error expansion of watermarklab, whose other parts need a GPU's libraries."""
-    folder = Path(importlib.util.find_spec("watermarklab").origin).parent / "tools"  # type: ignore[union-attr, arg-type]
-    package = types.ModuleType("watermarklab_tools")
-    package.__path__ = [str(folder)]
-    sys.modules.setdefault("watermarklab_tools", package)
-    pee = importlib.import_module("watermarklab_tools.PEE")
+    """Prediction-error expansion of watermarklab."""
+    part("watermarklab", "tools")
+    pee = importlib.import_module("watermarklab.tools.PEE")
     return (
         lambda: pee.PEE_embed(pixels, bits)[1],
         lambda hidden: (pee.PEE_extract(hidden)[1].reshape(pixels.shape), None),
@@ -164,6 +172,7 @@ def main() -> None:
     data, rng = Path(os.environ["INTACT_DATA"]), np.random.default_rng(0)
     bits = rng.integers(0, 2, BITS, np.uint8)
     key = Key(rng.bytes(32))
+    peers = {name: importlib.util.find_spec(name) is not None for name in ("stegano", "watermarklab")}
     rows = []
     for what, images in (
         ("224x224 8-bit", eight_bit(data, asked.images)),
@@ -174,9 +183,9 @@ def main() -> None:
         }
         makers["coded"] = (lambda x: of_coding(x, rng), asked.rounds)
         makers["seal"] = (lambda x: of_seal(x, key), asked.rounds)
-        if what.endswith(" 8-bit") and importlib.util.find_spec("stegano"):
+        if what.endswith(" 8-bit") and peers["stegano"]:
             makers["stegano rdh"] = (lambda x: of_stegano(x, "x" * (BITS // 8)), 1)
-        if what.endswith(" 8-bit") and importlib.util.find_spec("watermarklab"):
+        if what.endswith(" 8-bit") and peers["watermarklab"]:
             makers["watermarklab PEE"] = (lambda x: of_watermarklab(x, bits.tolist()), 1)
         for name, (make, rounds) in makers.items():
             row = {"size": what, "task": name, **run(make, images, rounds), "copy_ms": copy_ms(images[0])}
