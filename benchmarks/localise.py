@@ -27,11 +27,11 @@ import intact
 from intact.errors import CapacityError, InputError
 from intact.image import Image
 from intact.protect import Key, restore, seal, verify
+from intact.protect.blocks import Grid
 from intact.protect.container import recover_region
 from intact.protect.header import find_header
 from intact.protect.keys import content_key
 from intact.protect.seal import planes_of
-from intact.protect.watermark import Grid
 from results import environment, replace_rows
 
 PACKS = {"brain_mri": "test/good", "chest_xray": "test/good", "lung_ct": "test/good", "dicom": "."}

@@ -294,7 +294,7 @@ def _writing(name: str) -> Iterator[None]:
     except Exception as error:
         raise UnsealableError(
             name,
-            f"has a damaged header, which can be read but not written anew ({type(error).__name__}: {error}); "
+            f"has a damaged header, which can be read but not written ({type(error).__name__}: {error}); "
             "correct it first",
         ) from error
 

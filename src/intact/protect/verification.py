@@ -18,11 +18,11 @@ from intact.errors import InputError, NotSealedError, OutputError
 from intact.io.atomic import put
 from intact.io.source import Source
 from intact.protect.archive import LEDGER, TIMEOUT, Item, find, in_batches, processes
+from intact.protect.blocks import BLOCK
 from intact.protect.files import Examined, examine
 from intact.protect.keys import Key
 from intact.protect.ledger import Ledger
 from intact.protect.seal import state_of
-from intact.protect.watermark import BLOCK
 
 Row = dict[str, Any]
 VERDICTS, RECORD, PICTURES = "verdicts.jsonl", "verify.json", "pictures"

@@ -16,77 +16,20 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2s, shake_256
+from hashlib import shake_256
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Integer, UInt8, UInt16
+from jaxtyping import Bool, Float, Int, UInt8, UInt16
 from numpy import ndarray
 from numpy.typing import NDArray
 
-BLOCK = 16  # pixels along a side; where they do not divide the plane, blocks grow, to 31 at most
-TAG = 32  # bits
+from intact.protect.blocks import PURPOSE, TAG, Grid, Ints, Mask, Planes, tags_of
+from intact.protect.holders import TURNS, assign, ranks_of
+
 LEAST_FREE = 64  # pixels that a block needs to keep its own tag
 SHARE = (5, 8)  # of its free pixels that a block gives for slots; the rest may carry reversibly
-TURNS = 32  # assignments to choose the farthest from
 PLACE = 1023  # ten bits, more than enough to tell the pixels of a block apart
-
-_PURPOSE = b"intactWM"  # eight bytes, the most that BLAKE2s takes
-
-Planes = Integer[ndarray, "p h w"]
-Mask = Bool[ndarray, "p h w"]
-Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """How planes are cut into blocks; numbered plane by plane, in raster order.
-
-    Args:
-        shape: Planes, height, width.
-    """
-
-    shape: tuple[int, int, int]
-
-    @cached_property
-    def edges(self) -> tuple[Ints, Ints]:
-        """Where rows and columns of blocks begin, and end at last."""
-        return _edges(self.shape[1]), _edges(self.shape[2])
-
-    @property
-    def blocks(self) -> tuple[int, int, int]:
-        """Planes, rows and columns of blocks."""
-        return self.shape[0], self.edges[0].size - 1, self.edges[1].size - 1
-
-    @cached_property
-    def sides(self) -> Int[ndarray, "b 2"]:
-        """Height and width of the blocks of one plane."""
-        heights, widths = (np.diff(edges) for edges in self.edges)
-        return np.stack([np.repeat(heights, widths.size), np.tile(widths, heights.size)], axis=1)
-
-    @cached_property
-    def pixels(self) -> Int[ndarray, "b s"]:
-        """Positions in the plane of each block's pixels, in raster order; smaller blocks end with zeros."""
-        (tops, lefts), (_, rows, columns) = (edges[:-1] for edges in self.edges), self.blocks
-        widths = self.sides[:columns, 1:]
-        k = np.arange(self.sides.prod(axis=1).max())
-        one_row = lefts[:, None] + k // widths * self.shape[2] + k % widths
-        all_rows = (tops[:, None, None] * self.shape[2] + one_row).reshape(rows * columns, -1)
-        return np.where(k < self.sides.prod(axis=1)[:, None], all_rows, 0)
-
-    def of(self, values: NDArray[Any], plane: int) -> NDArray[Any]:
-        """The values of one plane by blocks, [b,s]."""
-        return values[plane].reshape(-1)[self.pixels]
-
-    def inside(self, mask: Mask) -> Bool[ndarray, "n s"]:
-        """A mask by blocks, False where smaller blocks have no pixels."""
-        real = np.arange(self.pixels.shape[1]) < self.sides.prod(axis=1)[:, None]
-        return np.concatenate([self.of(mask, plane) & real for plane in range(self.shape[0])])
-
-    def spread(self, chosen: Bool[ndarray, "p r c"]) -> Mask:
-        """The pixels of chosen blocks."""
-        rows, columns = (np.diff(edges) for edges in self.edges)
-        return np.repeat(np.repeat(chosen, rows, axis=1), columns, axis=2)
 
 
 @dataclass(frozen=True)
@@ -185,10 +128,10 @@ def layout(
         (b"copies", np.flatnonzero(wanted & (samples > 0)), down * across * bits),
     ):
         turns = _random(grid, key, name, (TURNS, 2))
-        holders = _assign(grid, blocks, spare // max(width, 1), turns)
+        holders = assign(grid, blocks, spare // max(width, 1), turns)
         if holders is None:
             return None
-        ranks = used[holders] + width * _rank(holders)
+        ranks = used[holders] + width * ranks_of(holders)
         taken = width * np.bincount(holders.ravel(), minlength=room.size)
         used, spare = used + taken, spare - taken
         parts.append((blocks, holders, ranks[:, :, None] + np.arange(width)))
@@ -217,8 +160,8 @@ def write(marked: Planes, original: Planes, layout: Layout, key: bytes, low: int
     written = np.array(marked, order="C")
     if copies.blocks.size:
         _put(written, copies.slots, _reduce(original, layout, low, high)[copies.blocks])
-    _put(written, others.slots, _tags(written, grid, others.blocks, key))
-    _put(written, layout.tags, _tags(written, grid, layout.hosts, key))
+    _put(written, others.slots, tags_of(written, grid, others.blocks, key))
+    _put(written, layout.tags, tags_of(written, grid, layout.hosts, key))
     return written
 
 
@@ -228,7 +171,7 @@ def check(planes: Planes, layout: Layout, key: bytes) -> Damage:
     cleared = np.array(planes, order="C")
     own = _get(cleared, layout.tags)
     cleared.reshape(-1)[layout.tags] ^= own.astype(planes.dtype)
-    found = _tags(cleared, grid, np.arange(np.prod(grid.blocks)), key)
+    found = tags_of(cleared, grid, np.arange(np.prod(grid.blocks)), key)
     sound, unknown = np.zeros(len(found), bool), np.zeros(len(found), bool)
     sound[layout.hosts] = (own == found[layout.hosts]).all(axis=1)
     trusted = sound[others.holders]
@@ -236,11 +179,6 @@ def check(planes: Planes, layout: Layout, key: bytes) -> Damage:
     sound[others.blocks] = (trusted & agree).any(axis=0)
     unknown[others.blocks] = ~trusted.any(axis=0)
     return Damage(grid, (~sound & ~unknown).reshape(grid.blocks), unknown.reshape(grid.blocks))
-
-
-def mask(damage: Damage) -> Mask:
-    """The pixels of blocks that are not sound."""
-    return damage.grid.spread(~damage.sound)
 
 
 def recover(planes: Planes, layout: Layout, damage: Damage, low: int, high: int) -> tuple[Planes, Mask]:
@@ -283,17 +221,9 @@ def recover(planes: Planes, layout: Layout, damage: Damage, low: int, high: int)
     return recovered, shown
 
 
-def _edges(length: int) -> Ints:
-    """Boundaries that cut a side as evenly as `np.array_split` does."""
-    count = max(1, length // BLOCK)
-    size, larger = divmod(length, count)
-    k = np.arange(count + 1)
-    return k * size + np.minimum(k, larger)
-
-
 def _random(grid: Grid, key: bytes, purpose: bytes, shape: tuple[int, int]) -> NDArray[np.uint32]:
     """Keyed numbers that are the same on every platform, unlike those of NumPy's generators."""
-    seed = _PURPOSE + key + struct.pack("<3I", *grid.shape) + purpose
+    seed = PURPOSE + key + struct.pack("<3I", *grid.shape) + purpose
     stream = shake_256(seed).digest(4 * shape[0] * shape[1])
     return np.frombuffer(stream, "<u4").astype(np.uint32).reshape(shape)
 
@@ -316,71 +246,6 @@ def _positions(grid: Grid, order: UInt16[ndarray, "n s"], blocks: Ints, ranks: I
     return plane * (grid.shape[1] * grid.shape[2]) + grid.pixels[block, order[blocks, ranks]]
 
 
-def _assign(grid: Grid, blocks: Ints, rooms: Ints, random: NDArray[np.uint32]) -> Int[ndarray, "2 k"] | None:
-    """Two holders for each block, far from it and from each other, or None when there are too few.
-
-    Blocks and seats are both lined up by their place in the image and paired after turning the
-    seats. The best of some keyed turns is taken.
-
-    Args:
-        grid: The blocks.
-        blocks: Those that need holders.
-        rooms: How often each block of the grid can hold.
-        random: For the turns, [turns,2].
-    """
-    line = np.arange(rooms.size).reshape(grid.shape[0], -1).T.ravel()  # by place, then by plane
-    mine = line[np.isin(line, blocks)]
-    elsewhere = rooms.copy()
-    elsewhere[blocks] = 0  # what needs holders may well be altered as a whole
-    for allowed in (elsewhere, rooms):
-        seats = _seats(line, allowed, 2 * mine.size)
-        if seats is not None and (holders := _pair(grid, mine, seats, random)) is not None:
-            return holders[:, np.argsort(mine)]
-    return None
-
-
-def _seats(line: Ints, rooms: Ints, count: int) -> Ints | None:
-    """Blocks that can hold, as often as needed for `count` seats and no oftener; None if too few."""
-    for level in range(int(rooms.max()) + 1):
-        taken = np.minimum(rooms, level)
-        if taken.sum() >= count:
-            return np.repeat(line, taken[line])
-    return None
-
-
-def _pair(grid: Grid, mine: Ints, seats: Ints, random: NDArray[np.uint32]) -> Int[ndarray, "2 k"] | None:
-    """Two seats for each block, of which no two are the same, or None when no turn gives that."""
-    if not mine.size:
-        return np.zeros((2, 0), np.int64)
-    spaced = np.arange(2 * mine.size) * seats.size // (2 * mine.size)
-    places = np.stack(np.unravel_index(np.arange(np.prod(grid.blocks)), grid.blocks))
-    best, farthest = None, 0
-    for turn, gap in random.astype(np.int64):
-        first = seats[(spaced[0::2] + turn) % seats.size]
-        second = seats[(np.roll(spaced[1::2], gap) + turn) % seats.size]
-        a, b, c = places[:, mine], places[:, first], places[:, second]
-        near = min(_apart(a, b), _apart(a, c), _apart(b, c))
-        if near > farthest:
-            best, farthest = np.stack([first, second]), near
-    return best
-
-
-def _apart(some: Ints, others: Ints) -> int:
-    """Least squared distance in the plane; the same place in another plane is the last resort."""
-    planes, rows, columns = some - others
-    return int((4 * (rows**2 + columns**2) + (planes != 0)).min())
-
-
-def _rank(holders: Int[ndarray, "2 k"]) -> Int[ndarray, "2 k"]:
-    """How many deposits came to the same holder before."""
-    flat = holders.ravel()
-    order = np.argsort(flat, kind="stable")
-    lined = flat[order]
-    rank = np.empty_like(flat)
-    rank[order] = np.arange(flat.size) - np.searchsorted(lined, lined)
-    return rank.reshape(holders.shape)
-
-
 def _get(planes: Planes, slots: Ints) -> UInt8[ndarray, "..."]:
     return (planes.reshape(-1)[slots] & 1).astype(np.uint8)
 
@@ -388,30 +253,6 @@ def _get(planes: Planes, slots: Ints) -> UInt8[ndarray, "..."]:
 def _put(planes: Planes, slots: Ints, bits: UInt8[ndarray, "..."]) -> None:
     """Set cleared bits, in place."""
     planes.reshape(-1)[slots] |= bits.astype(planes.dtype)
-
-
-def _tags(planes: Planes, grid: Grid, blocks: Ints, key: bytes) -> UInt8[ndarray, "k 32"]:
-    """Tags of some blocks, in ascending order, as bits."""
-    kind = planes.dtype.newbyteorder("<")
-    state = blake2s(key=key, digest_size=TAG // 8, person=_PURPOSE)
-    state.update(struct.pack("<3I", *grid.shape) + kind.str[1:].encode())
-    found = bytearray()
-    for plane, chosen in enumerate(np.split(blocks, _starts(blocks, grid))):
-        number = chosen - plane * len(grid.pixels)
-        sides = grid.sides[number]
-        place = np.column_stack([np.full(number.size, plane), number, sides]).astype("<u4").view(np.uint8)
-        pixels = planes[plane].reshape(-1)[grid.pixels[number]].astype(kind, copy=False).view(np.uint8)
-        lengths = place.shape[1] + sides.prod(axis=1) * kind.itemsize
-        for row, length in zip(np.hstack([place, pixels]), lengths.tolist(), strict=True):
-            tag = state.copy()
-            tag.update(row[:length])
-            found += tag.digest()
-    return np.unpackbits(np.frombuffer(found, np.uint8)).reshape(-1, TAG)
-
-
-def _starts(blocks: Ints, grid: Grid) -> Ints:
-    """Where each plane but the first begins among ascending blocks."""
-    return np.searchsorted(blocks, np.arange(1, grid.shape[0]) * len(grid.pixels))
 
 
 def _sample_edges(layout: Layout) -> list[Ints]:

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intact.protect import watermark
-from intact.protect.watermark import BLOCK, LEAST_FREE, SHARE
+from intact.protect.blocks import BLOCK
+from intact.protect.watermark import LEAST_FREE, SHARE
 
 SLOTS = 1376
 GOLDEN_SLOTS = "472c019c8bc19b885070dab24a50829d"
@@ -83,7 +84,7 @@ def test_what_was_written_is_sound_and_only_slots_have_changed(shape, dtype, kep
     before = planes.copy()
     layout, written = seal(planes, free)
     damage = watermark.check(written, layout, KEY)
-    assert damage.sound.all() and not watermark.mask(damage).any()
+    assert damage.sound.all() and not damage.grid.spread(~damage.sound).any()
     assert written.dtype == planes.dtype
     np.testing.assert_array_equal(clear(written, layout), clear(planes, layout))
     np.testing.assert_array_equal(planes, before)
@@ -214,7 +215,7 @@ def test_exactly_the_altered_blocks_are_found(edit, kept):
         damage = watermark.check(planes, layout, KEY)
         np.testing.assert_array_equal(damage.altered.ravel(), edited & ~lost)
         np.testing.assert_array_equal(damage.unknown.ravel(), lost)
-        assert watermark.mask(damage)[planes != written].all()
+        assert damage.grid.spread(~damage.sound)[planes != written].all()
 
 
 def test_a_block_whose_tags_are_lost_is_unknown_whether_altered_or_not():
@@ -276,7 +277,7 @@ def test_a_smooth_image_comes_back(samples, least):
     damage = watermark.check(altered, layout, KEY)
     assert damage.altered.sum() == 36
     shown, known = watermark.recover(altered, layout, damage, int(planes.min()), int(planes.max()))
-    lost = watermark.mask(damage)
+    lost = damage.grid.spread(~damage.sound)
     assert known[lost].mean() > 0.9 and not known[~lost].any()
     np.testing.assert_array_equal(shown[~known], altered[~known])
     error = shown[known].astype(float) - planes[known]
