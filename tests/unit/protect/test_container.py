@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intact.errors import AlteredError, CapacityError, NotSealedError, SealError, WrongKeyError
+from intact.protect import container
 from intact.protect.coding import unpack
 from intact.protect.container import damage_of, digest_of, open_planes, recover_region, seal_planes
 from intact.protect.header import MARK, SCHEMES, TOLERATED, Header, find_header
@@ -95,6 +97,14 @@ def test_marked_values_stay_within_the_bits_that_the_file_says(depth):
 def test_what_the_caller_adds_comes_back():
     for extra in (b"", b"x", bytes(200)):
         assert opened(sealed(smooth((1, 90, 90)), extra=extra)).extra == extra
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2", "<i4", "|u1"])
+def test_the_digest_is_that_of_shape_type_and_little_endian_values(dtype):
+    planes = smooth((2, 8, 9)).astype(dtype)
+    data = f"(2, 8, 9) {planes.dtype.name}".encode() + planes.astype(planes.dtype.newbyteorder("<")).tobytes()
+    assert digest_of(planes) == hashlib.sha256(data).digest()
+    assert digest_of(planes.reshape(1, 16, 9)) != digest_of(planes) != digest_of(planes.astype("<u4"))
 
 
 def test_the_payload_is_encrypted():
@@ -240,14 +250,24 @@ def test_what_does_not_fit_says_how_much_and_what_would_help(planes, options, ad
     assert error.advice.startswith(advice) and "envelope" in error.advice
 
 
-def test_the_need_and_the_room_of_a_refusal_are_those_of_one_attempt():
-    """With reduced copies more is needed and more of it may fit than without."""
-    for side in range(40, 100, 6):
-        planes = smooth((1, side, side), noise=12)
+def test_the_need_and_the_room_of_a_refusal_are_those_of_the_attempt_that_came_closest(monkeypatch):
+    """With reduced copies more is needed, and more of it may fit, than without."""
+    lacking, hide = [], container._hide
+
+    def attempt(*arguments):
         try:
-            sealed(planes, localise=True)
+            return hide(*arguments)
         except CapacityError as error:
-            assert error.available < error.needed
+            lacking.append((error.needed, error.available))
+            raise
+
+    monkeypatch.setattr(container, "_hide", attempt)
+    with pytest.raises(CapacityError) as caught:
+        sealed(smooth((1, 90, 90), noise=25), localise=True)
+    assert len(set(lacking)) > 1
+    closest = min(needed - available for needed, available in lacking)
+    assert (caught.value.needed, caught.value.available) in lacking
+    assert caught.value.needed - caught.value.available == closest
 
 
 @pytest.mark.parametrize("localise", [False, True])
@@ -310,10 +330,11 @@ def test_with_copies_of_the_header_damage_to_one_is_no_loss():
     marked = sealed(smooth((1, 128, 128)), localise=True)
     header = find_header(marked)
     first = plan_for((1, 128, 128), CONTENT, header).strips[0]
-    hit = flipped(marked, *first[:70])
-    assert find_header(hit) == header
-    damage = damage_of(hit, header, CONTENT)
-    assert damage.altered.any() and damage.altered[:, 1:].sum() == 0
+    for places in (first[:70], first[70:90]):  # with and without its mark
+        hit = flipped(marked, *places)
+        assert find_header(hit) == header
+        damage = damage_of(hit, header, CONTENT)
+        assert damage.altered.any() and damage.altered[:, 1:].sum() == 0
 
 
 @pytest.mark.parametrize("count", range(1, TOLERATED + 1))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import os
 import shutil
 import subprocess
 import zlib
 from contextlib import suppress
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -44,7 +46,7 @@ from intact.errors import (
 from intact.protect import Key, Verdict, restore, restore_file, seal_file, verify, verify_file
 from intact.protect.container import digest_of
 from intact.protect.derived import CREATOR, DESCRIPTION, RESTORED
-from intact.protect.envelope import MAGIC, Envelope
+from intact.protect.envelope import MAGIC, Envelope, original_file
 from intact.protect.files import examine, read_image
 from intact.protect.seal import planes_of
 
@@ -229,7 +231,7 @@ def sealed():
     made = {}
 
     def of(name, **options):
-        known = (name, *sorted(options))
+        known = (name, *sorted(options.items()))
         if known not in made:
             made[known] = seal_file(FILES[name](), name, KEY, **options)[0]
         return made[known]
@@ -759,12 +761,39 @@ def test_a_recipient_cannot_be_added_or_removed():
     original = FILES["little.dcm"]()
     data, _ = seal_file(original, "a", KEY, recipients=[FRIEND.public])
     envelope = Envelope.find(data)
+    content = envelope.content(FRIEND)
+    assert content == envelope.content(KEY) and envelope.open(content).name == "a"
+    for wrapped in ((), envelope.wrapped * 2, (bytes(88),)):
+        with pytest.raises(AlteredError):
+            replace(envelope, wrapped=wrapped).open(content)
     at = data.rfind(MAGIC)
-    without = Envelope(envelope.salt, envelope.check, (), envelope.secret)
     tail = data[at + len(envelope.to_bytes()) :]
-    hit = data[:at] + without.to_bytes() + bytes(88) + tail
+    hit = data[:at] + replace(envelope, wrapped=()).to_bytes() + bytes(88) + tail
     with pytest.raises(InputError):
         restore_file(hit, "a", KEY)
+
+
+def test_only_what_matches_the_digest_of_the_original_is_given_back(sealed):
+    envelope = Envelope.find(sealed("little.dcm"))
+    origin = envelope.open(envelope.content(KEY))
+    planes = planes_of(read_image(FILES["little.dcm"](), "a"))
+    assert original_file(origin, planes) == FILES["little.dcm"]()
+    for wrong in (planes ^ 1, planes[:, ::-1]):
+        with pytest.raises(AlteredError, match="does not match the digest of the original"):
+            original_file(origin, wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [("little.dcm", 0), ("big.dcm", 1), ("colour.dcm", 2), ("frames.dcm", 0), ("8.tif", 0),
+     ("big-endian 16.tif", 1), ("colour.tif", 2), ("swapped.nii", 1), ("volume.nii", 0), ("array.npy", 0)],
+)  # fmt: skip
+def test_pixels_that_are_not_compressed_are_not_stored_twice(sealed, name, order):
+    original = FILES[name]()
+    envelope = Envelope.find(sealed(name))
+    origin = envelope.open(envelope.content(KEY))
+    pixels = planes_of(read_image(original, name))
+    assert origin.order == order and len(origin.rest) == len(original) - pixels.nbytes
 
 
 def test_nothing_of_the_original_can_be_read_without_a_key(sealed):
@@ -817,9 +846,9 @@ def guarded(original, name):
 
 @pytest.mark.parametrize("name", ["little.dcm", "8.png", "8.tif", "volume.nii.gz"])
 def test_a_sealed_file_is_not_sealed_again(sealed, name):
-    for carrier in ("pixels", "envelope"):
+    for before, carrier in itertools.product(("pixels", "envelope"), repeat=2):
         with pytest.raises(AlreadySealedError, match="restore it first"):
-            seal_file(sealed(name, carrier=carrier), name, KEY)
+            seal_file(sealed(name, carrier=before), name, KEY, carrier=carrier)
 
 
 def test_a_picture_of_sealed_pixels_is_not_sealed_again(sealed):
@@ -868,7 +897,7 @@ UNWRITABLE = {
 def test_a_header_that_can_be_read_but_not_written_is_refused(sealed, old, new, carrier):
     data = dicom(waves(72, 80)).replace(old, new)
     read_image(data, "a")
-    with pytest.raises(UnsealableError, match="damaged header, which can be read but not written anew"):
+    with pytest.raises(UnsealableError, match="damaged header, which can be read but not written"):
         seal_file(data, "a", KEY, carrier=carrier)
     hit = no_envelope_dicom(sealed("little.dcm")).replace(old, new)
     assert verify_file(hit, "a", KEY).state == "header"

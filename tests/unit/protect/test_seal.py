@@ -104,9 +104,10 @@ def test_a_sealed_image_looks_as_before():
     assert np.abs(seal(image, KEY).pixels.astype(int) - image.pixels).max() <= 1
 
 
-def test_values_at_both_ends_of_signed_bits():
+@pytest.mark.parametrize("turned", [1, -1])
+def test_values_at_both_ends_of_signed_bits(turned):
     rng = np.random.default_rng(0)
-    pixels = np.where(np.arange(100)[:, None] < 50, -2048, 2047) + np.zeros((100, 100), int)
+    pixels = np.where(np.arange(100)[::turned, None] < 50, -2048, 2047) + np.zeros((100, 100), int)
     pixels[40:60] += np.where(pixels[40:60] < 0, 1, -1) * (rng.random((20, 100)) < 0.5)
     image = Image(pixels.astype(np.int16), bits=12)
     sealed = seal(image, KEY)
