@@ -37,7 +37,7 @@ from results import environment, replace_rows
 
 BITS = (10_000, 20_000)
 LOADS = (0.02, 0.05, 0.1, 0.2, 0.4)  # bits per pixel
-PASSES = 4
+PASSES = 8
 IMAGES = 20  # of each pack
 GREY = ("brain_mri", "chest_xray", "lung_ct")
 PACKS = (*GREY, "cxr_lung_masks", "dicom")
