@@ -256,7 +256,7 @@ def test_the_ledger_tells_what_became_of_each_file(once, archive, key):
     assert {name for name, event in told.items() if event["event"] == "refuse"} == set(REFUSED)
     details = told["photo.jpg"]["details"]
     assert details["written"] == "photo.jpg.png" and details["key"] == load_key(key).id
-    assert told["png/tiny.png"]["details"] == {"state": "unreadable"}
+    assert told["png/tiny.png"]["details"] == {"state": "too small"}
     assert "P-0" not in (once / "ledger.jsonl").read_text()
 
 

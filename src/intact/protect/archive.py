@@ -22,7 +22,14 @@ from numpy import ndarray
 
 from intact import progress
 from intact.engine import local
-from intact.errors import InputError, OutputError, UsageError
+from intact.errors import (
+    AlreadySealedError,
+    CapacityError,
+    InputError,
+    OutputError,
+    UnsealableError,
+    UsageError,
+)
 from intact.io.atomic import put
 from intact.io.source import Source
 from intact.io.walk import files, roots
@@ -220,7 +227,7 @@ class Worker(ABC):
             target = (self.out / item.name).with_name(_plain(name))
             result = self._put(target, result, data, item)
         except InputError as error:
-            state = state_of(error)
+            state = _refusal(error)
             return Done(item.name, state, error.reason, {"state": state})
         except UsageError as error:
             return Done(item.name, "refused", str(error), {"state": "refused"})
@@ -318,6 +325,15 @@ def find(paths: Sequence[str | Path], out: Path | None) -> list[Item]:
         raise UsageError(f"two files would both become {twice[0]} in {out}: give their folders one by one")
     found.sort(key=lambda item: item.name)
     return [replace(item, number=number) for number, item in enumerate(found)]
+
+
+def _refusal(error: InputError) -> str:
+    """Why a file was refused, in a word or two."""
+    if isinstance(error, CapacityError):
+        return "too small"
+    if isinstance(error, AlreadySealedError):
+        return "already sealed"
+    return "unsealable" if isinstance(error, UnsealableError) else state_of(error)
 
 
 def _plain(name: str) -> str:
