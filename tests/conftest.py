@@ -7,6 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("intact", deadline=None)  # no test measures time
+settings.load_profile("intact")
 
 
 def _missing(what: str) -> None:
