@@ -56,7 +56,8 @@ def unsealed_header(header: Dataset) -> Dataset:
     """The header of a sealed image whose pixels, and nothing else, are those of the original again."""
     restored: Dataset = copy.deepcopy(header)
     for element in list(restored):
-        if element.tag.is_private and element.tag.group >= FIRST_BEHIND:
+        named = element.tag.is_private_creator and element.value == CREATOR
+        if named or element.private_creator == CREATOR:
             del restored[element.tag]  # what is left of the envelope
     restored.DerivationDescription = f"{text(header, 'DerivationDescription')}; {RESTORED}"[-1024:]
     if text(restored, "SOPInstanceUID"):
