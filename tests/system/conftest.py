@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,13 @@ from made_archive import plane, write_dicom, write_normals, write_png, write_ser
 import intact
 from intact.cli import main
 
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 FIELDS = {"size": 32, "steps": 60, "latent": 8}
 
 
@@ -103,3 +110,38 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "png" / "020 notes.txt").write_text("seen by nobody\n")
     (folder / "ward 3" / "010 empty").touch()
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    """Chromium, without what would ask a network."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        launched = driver.chromium.launch(executable_path=chromium, args=SWITCHES)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a page; afterwards it must have asked for nothing and complained of nothing."""
+    pages: list[Any] = []
+    complaints: list[str] = []
+
+    def open_page(path: Path, **options: Any) -> Any:
+        page = browser.new_page(viewport={"width": 1400, "height": 1000}, **options)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda problem: complaints.append(str(problem)))
+        page.on("request", lambda request: complaints.extend(_foreign(request.url)))
+        page.goto(path.as_uri())
+        pages.append(page)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert complaints == []
+
+
+def _foreign(url: str) -> list[str]:
+    return [] if url.startswith(("file://", "data:")) else [url]

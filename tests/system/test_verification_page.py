@@ -9,46 +9,6 @@ from made_verification import MadeVerification, verdict
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with playwright.sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=chromium, args=SWITCHES)
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """Opens a page; afterwards it must have asked for nothing and complained of nothing."""
-    pages, complaints = [], []
-
-    def open_page(path, **options):
-        page = browser.new_page(viewport={"width": 1400, "height": 1000}, **options)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda problem: complaints.append(str(problem)))
-        page.on("request", lambda request: complaints.extend(foreign(request.url)))
-        page.goto(path.as_uri())
-        pages.append(page)
-        return page
-
-    yield open_page
-    for page in pages:
-        page.close()
-    assert complaints == []
-
-
-def foreign(url):
-    return [] if url.startswith(("file://", "data:")) else [url]
-
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):

@@ -163,10 +163,13 @@ def _describe_pixels(dataset: Dataset, image: Image, kind: str) -> None:
 
 def stored_bits(image: Image, *, at_least: int = 1) -> int:
     """Bits Stored: what the image says, or more where its values need more."""
-    low, high = int(image.pixels.min()), int(image.pixels.max())
-    needed = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0)
-    needed += image.pixels.dtype.kind == "i"
-    return min(max(image.bits, needed, at_least), 8 * image.pixels.itemsize)
+    return min(max(image.bits, needed_bits(image.pixels), at_least), 8 * image.pixels.itemsize)
+
+
+def needed_bits(pixels: NDArray[Any]) -> int:
+    """The fewest bits that hold every value, a sign included where the type has one."""
+    low, high = int(pixels.min(initial=0)), int(pixels.max(initial=0))
+    return max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + (pixels.dtype.kind == "i")
 
 
 def _describe_palette(dataset: Dataset, palette: NDArray[Any], first: int) -> None:

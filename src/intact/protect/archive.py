@@ -12,7 +12,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -33,11 +33,13 @@ from intact.errors import (
 from intact.io.atomic import put
 from intact.io.source import Source
 from intact.io.walk import files, roots
+from intact.model import batched
 from intact.protect.envelope import Carrier
 from intact.protect.files import PIXELS_OF, read_image, restore_file, seal_file
 from intact.protect.keys import Key, PublicKey
 from intact.protect.ledger import Ledger
 from intact.protect.seal import state_of
+from intact.store import file_digest
 
 LEDGER = "ledger.jsonl"
 BATCH = 4  # files per unit of work
@@ -242,8 +244,7 @@ class Worker(ABC):
         if before is None or before.get("before") != digest:
             return False
         try:
-            with (self.out / before["written"]).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == before["after"]
+            return file_digest(self.out / before["written"]) == before["after"]
         except OSError:
             return False
 
@@ -255,10 +256,7 @@ class Worker(ABC):
             if there and self._made(there, data, result):
                 return there
             raise UsageError(f"{target} exists and is something else; nothing was written, choose another -o")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{target.parent}: cannot be made: {error.strerror}") from error
+        make_folder(target.parent)
         put(target, result)
         return result
 
@@ -327,6 +325,18 @@ def find(paths: Sequence[str | Path], out: Path | None) -> list[Item]:
     return [replace(item, number=number) for number, item in enumerate(found)]
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for results.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror}; choose another -o") from error
+
+
 def _refusal(error: InputError) -> str:
     """Why a file was refused, in a word or two."""
     if isinstance(error, CapacityError):
@@ -353,12 +363,6 @@ def _plain(name: str) -> str:
     return plain
 
 
-def in_batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """A few files at a time."""
-    for start in range(0, len(items), BATCH):
-        yield items[start : start + BATCH]
-
-
 def processes(workers: int | None, items: Sequence[Item]) -> int:
     """How many processes to use: one per core unless asked otherwise, and none for a single file."""
     asked = len(os.sched_getaffinity(0)) if workers is None else workers
@@ -369,17 +373,14 @@ def _run(
     act: Act, worker: Worker, paths: Sequence[str | Path], out: Path, key: Key, workers: int | None
 ) -> Outcome:
     items = find(paths, out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be made: {error.strerror}; choose another -o") from error
+    make_folder(out)
     results: list[Done] = []
     with Ledger(out / LEDGER, key) as ledger:
         earlier = _last_events(out / LEDGER, act)
         items = [replace(item, before=earlier.get(item.name)) for item in items]
         what = {"protect": "sealing", "restore": "restoring"}[act]
         for batch in local.run(
-            worker, in_batches(items), worker.lost, workers=processes(workers, items), timeout=TIMEOUT
+            worker, batched(items, BATCH), worker.lost, workers=processes(workers, items), timeout=TIMEOUT
         ):
             for done in batch:
                 if done.state != "kept" and done.details != earlier.get(done.name):

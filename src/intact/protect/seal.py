@@ -24,6 +24,7 @@ from intact.errors import (
     WrongKeyError,
 )
 from intact.image import Image
+from intact.io.dicom_new import needed_bits
 from intact.protect.container import damage_of, open_planes, seal_planes
 from intact.protect.header import Header, Planes, find_header
 from intact.protect.keys import SALT_SIZE, Key, content_key
@@ -182,11 +183,8 @@ def _flat(keep: NDArray[Any], image: Image) -> Bool[ndarray, "h w"]:
 
 def _depth(image: Image, planes: Planes) -> int:
     """Bits that a value can use: what the file says, unless its values say otherwise."""
-    signed = planes.dtype.kind == "i"
-    low, high = int(planes.min(initial=0)), int(planes.max(initial=0))
-    needed = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0) + signed
     whole = 8 * planes.dtype.itemsize
-    return image.bits if needed <= image.bits <= whole else whole
+    return image.bits if needed_bits(planes) <= image.bits <= whole else whole
 
 
 def _header_of(image: Image) -> Header:

@@ -14,10 +14,11 @@ from typing import Any
 from intact import progress
 from intact._version import __version__
 from intact.engine import local
-from intact.errors import InputError, NotSealedError, OutputError
+from intact.errors import InputError, NotSealedError
 from intact.io.atomic import put
 from intact.io.source import Source
-from intact.protect.archive import LEDGER, TIMEOUT, Item, find, in_batches, processes
+from intact.model import batched
+from intact.protect.archive import BATCH, LEDGER, TIMEOUT, Item, find, make_folder, processes
 from intact.protect.blocks import BLOCK
 from intact.protect.files import Examined, examine
 from intact.protect.keys import Key
@@ -72,11 +73,11 @@ def verify_archive(
     folder = None if out is None else Path(out)
     items = find(paths, folder)
     if folder is not None:
-        _make(folder / PICTURES)
+        make_folder(folder / PICTURES)
     verifier = Verifier(key, folder)
     rows: list[Row] = []
     for batch in local.run(
-        verifier, in_batches(items), verifier.lost, workers=processes(workers, items), timeout=TIMEOUT
+        verifier, batched(items, BATCH), verifier.lost, workers=processes(workers, items), timeout=TIMEOUT
     ):
         rows += batch
         progress.report("verifying", len(rows), len(items))
@@ -184,10 +185,3 @@ def _count(rows: Sequence[Row]) -> dict[str, Any]:
         "other": other,
         "states": dict(states),
     }
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made: {error.strerror}; choose another -o") from error
