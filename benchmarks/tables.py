@@ -125,12 +125,26 @@ def hidden() -> str:
         own = {row["image"]: row for row in rows if row["scheme"] == scheme}
         cells = []
         for image in images:
-            row = own[image]
-            reported = f" ({float(row['reported']):.2f})" if row["reported"] else ""
-            passes = f" in {row['passes']}" if row["passes"] not in ("", "1") else ""
-            cells.append(f"{float(row['psnr']):.2f}{passes}{reported}" if row["psnr"] else "does not fit")
+            reported = f" ({float(own[image]['reported']):.2f})" if own[image]["reported"] else ""
+            cells.append(distortion(own[image]) + reported)
         body.append([f"`{scheme}`", *cells])
     return table(["dB at 10,000 bits", *images], body)
+
+
+def distortion(row: dict[str, str]) -> str:
+    """PSNR, and the passes where there is more than one."""
+    passes = f" in {row['passes']}" if row["passes"] not in ("", "1") else ""
+    return f"{float(row['psnr']):.2f}{passes}" if row["psnr"] else "does not fit"
+
+
+def hidden_as_reported() -> str:
+    """PSNR beside what a scheme's authors report, at their numbers of bits."""
+    body = [
+        [f"`{row['scheme']}`", row["image"], f"{int(row['load']):,}", distortion(row), row["reported"]]
+        for row in read_rows("hiding.csv")
+        if row["reported"] and row["load"] != "10000"
+    ]
+    return table(["scheme", "image", "bits", "dB", "reported"], body)
 
 
 def hidden_in_packs() -> str:
@@ -230,6 +244,9 @@ def main() -> None:
         "Reversible hiding alone, 8-bit test images of the literature; in brackets what the method's authors "
         "report, `in 2` where it took two passes. All side information is in the image.",
         hidden(),
+        "At the numbers of bits that authors report on. What they report counts no side information; with it "
+        "Baboon's two highest peaks cannot hold 5,421 bits, and a third pass is needed.",
+        hidden_as_reported(),
         "The same on real medical images, medians over 20 of each pack; lungs are left untouched in `cxr "
         "lung masks`, and `dicom` holds 9 to 16 bits. The curves are in `benchmarks/results/hiding.csv`.",
         hidden_in_packs(),

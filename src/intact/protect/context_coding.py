@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import constriction
 import numpy as np
-from jaxtyping import Int16, Int32, Int64, UInt8
+from jaxtyping import Bool, Int16, Int32, Int64, UInt8
 from numpy import ndarray
 from numpy.typing import NDArray
 
@@ -37,7 +37,7 @@ RIDGE = 4.0  # in squared values; keeps the weight of a neighbour that tells not
 # Where bins of the predictions begin, in % of the largest value; tuned on attacks on chest X-rays.
 VALUE_BINS = (10, 35, 90)
 SIZE_BINS = (1, 15, 35, 60, 95)
-CONTEXTS = (len(VALUE_BINS) + 1) * (len(SIZE_BINS) + 1)
+CONTEXTS: Final = (len(VALUE_BINS) + 1) * (len(SIZE_BINS) + 1)
 # The two sets of pixels that halve a step: first row, first column, step in columns, known neighbours.
 SETS = (
     (0, 1, 2, ((0, -1), (0, 1), (-2, -1), (-2, 1), (2, -1), (2, 1))),
@@ -72,6 +72,23 @@ def decode_context(code: bytes, shape: tuple[int, ...]) -> Int64[ndarray, "n"]:
     if math.prod(shape) > MOST_IN_CONTEXT:
         raise ValueError(f"the code is of an array of shape {shape}, over 2**24 values: it is damaged")
     return _code_values(Reader(code), np.zeros(_image(shape), np.int32)).ravel()
+
+
+def encode_flags(flags: Bool[ndarray, "n"], contexts: UInt8[ndarray, "n"]) -> bytes:
+    """Code flags of which the decoder knows the contexts, which are numbers below `CONTEXTS`."""
+    writer = Writer()
+    _code_symbols(writer, Counts(2), flags.astype(np.int32), contexts)
+    return writer.to_bytes()
+
+
+def decode_flags(code: bytes, contexts: UInt8[ndarray, "n"]) -> Bool[ndarray, "n"]:
+    """The flags, one for each context; zeros may follow the code.
+
+    Raises:
+        ValueError: The code is damaged. Damage may also give other flags.
+    """
+    symbols = np.zeros(contexts.size, np.int32)
+    return _code_symbols(Reader(code), Counts(2), symbols, contexts).astype(bool)
 
 
 def _image(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from intact.protect.coding import pack
+from intact.protect.context_coding import encode_flags
 from intact.protect.hiding.base import Span, span_of
 from intact.protect.hiding.difference_expansion import DifferenceExpansion, _changeable, _with
 
@@ -51,18 +51,52 @@ def pairs_slowly(values, usable, span):
     return found
 
 
+def roughness_slowly(values, at):
+    """How much the means of the eight pairs around differ from that of the pair at this position."""
+    row, column = at // values.shape[1], at % values.shape[1] // 2
+    rows, columns = values.shape[0], values.shape[1] // 2
+
+    def mean(r, c):
+        r, c = min(max(r, 0), rows - 1), min(max(c, 0), columns - 1)
+        return math.floor((int(values[r, 2 * c]) + int(values[r, 2 * c + 1])) / 2)
+
+    return sum(abs(mean(row + r, column + c) - mean(row, column)) for r in (-1, 0, 1) for c in (-1, 0, 1))
+
+
+def map_slowly(told, threshold):
+    """The flags in four classes of size times six of roughness; nothing where all are set."""
+    if all(flag for flag, _, _ in told):
+        return []
+    steps = [*range(8), *((k << e) - 1 for e in range(12) for k in range(9, 17))]
+    order = sorted(rough for _, _, rough in told)
+    borders = [order[len(order) * k // 6] for k in range(1, 6)]
+    contexts = [
+        min(sum(max(half, -half - 1) <= step < threshold for step in steps) // 2, 3) * 6
+        + sum(rough >= border for border in borders)
+        for _, half, rough in told
+    ]
+    code = encode_flags(np.array([flag for flag, _, _ in told], bool), np.array(contexts, np.uint8))
+    return np.unpackbits(np.frombuffer(code, np.uint8)).tolist()
+
+
 def embed_slowly(values, usable, bits, threshold, visited, span):
     """Sections II and III of the paper, pair by pair, for a threshold and a number of pairs."""
     marked, told, kept, differences = values.copy().ravel(), [], [], []
     pairs = pairs_slowly(values, usable, span)[:visited]
-    for _, _, h, expandable in pairs:
-        expanded = expandable and -threshold - 1 <= h <= threshold
-        if -threshold - 1 <= math.floor(h / 2) <= threshold:
-            told.append(int(expanded))
+
+    def is_expanded(mean, h):
+        return -threshold - 1 <= h <= threshold and all(in_range(mean, 2 * h + bit, span) for bit in (0, 1))
+
+    for at, mean, h, expandable in pairs:
+        expanded = is_expanded(mean, h)
+        assert expandable or not expanded
+        half = h if expanded else math.floor(h / 2)
+        if is_expanded(mean, half) and not all(is_expanded(mean, 2 * half + bit) for bit in (0, 1)):
+            told.append((expanded, half, roughness_slowly(values, at)))
         if not expanded and h not in (1, -2):
             kept.append(h % 2)
         differences.append(2 * h if expanded else 2 * math.floor(h / 2))
-    coded = np.unpackbits(np.frombuffer(pack(np.array(told, np.uint8)), np.uint8)).tolist() if told else []
+    coded = map_slowly(told, threshold)
     stream = [*coded, *kept, *bits.tolist()]
     stream += [0] * (len(pairs) - len(stream))
     for (at, mean, _, _), h, bit in zip(pairs, differences, stream, strict=True):
