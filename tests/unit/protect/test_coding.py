@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from intact.protect import coding, context_coding
 from intact.protect.coding import CODERS, pack, run_lengths, unpack
+from intact.protect.context_coding import CONTEXTS, decode_flags, encode_flags
 
 SIDE = 224
 GOLDEN = (
@@ -273,3 +274,21 @@ def test_too_many_values_for_contexts_are_refused_by_it_and_left_to_others(monke
     with pytest.raises(ValueError, match="damaged"):
         unpack(code)
     assert_comes_back(values, pack(values))
+
+
+@pytest.mark.parametrize("n", [0, 1, 127, 128, 129, 5000])
+def test_flags_come_back_in_their_contexts(n):
+    rng = np.random.default_rng(n)
+    contexts = rng.integers(0, CONTEXTS, n).astype(np.uint8)
+    flags = rng.random(n) < contexts / CONTEXTS
+    code = encode_flags(flags, contexts)
+    np.testing.assert_array_equal(decode_flags(code + bytes(3), contexts), flags)
+
+
+def test_flags_take_their_entropy_in_their_contexts():
+    rng = np.random.default_rng(0)
+    contexts = rng.integers(0, CONTEXTS, 40_000).astype(np.uint8)
+    chance = (contexts + 0.5) / CONTEXTS
+    flags = rng.random(contexts.size) < chance
+    entropy = -np.sum(chance * np.log2(chance) + (1 - chance) * np.log2(1 - chance))
+    assert 0.98 * entropy < 8 * len(encode_flags(flags, contexts)) < 1.03 * entropy
