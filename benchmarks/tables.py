@@ -140,7 +140,13 @@ def distortion(row: dict[str, str]) -> str:
 def hidden_as_reported() -> str:
     """PSNR beside what a scheme's authors report, at their numbers of bits."""
     body = [
-        [f"`{row['scheme']}`", row["image"], f"{int(row['load']):,}", distortion(row), f"{float(row['reported']):.2f}"]
+        [
+            f"`{row['scheme']}`",
+            row["image"],
+            f"{int(row['load']):,}",
+            distortion(row),
+            f"{float(row['reported']):.2f}",
+        ]
         for row in read_rows("hiding.csv")
         if row["reported"] and row["load"] != "10000"
     ]
