@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from intact import cli_protect
+from intact import cli_protect, cli_segment
 from intact.cli_shared import (
     DONE,
     EXIT_CODES,
@@ -23,6 +23,7 @@ from intact.cli_shared import (
     UNREADABLE,
     WRONG_USE,
     AsJson,
+    parsed_fields,
     say,
     showing_progress,
     warnings_said,
@@ -37,51 +38,77 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Is a medical image normal? Is it safe to share? Screen images against what normal looks like; "
-    "seal, restore and verify them.",
+    "segment them; seal, restore and verify them.",
     epilog=EXIT_CODES,
 )
 
 
 @app.command(epilog=EXIT_CODES)
 def fit(
-    normals: Annotated[list[Path], typer.Argument(help="Files, folders or zips of normal images only.")],
+    normals: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGES...", help="Files, folders or zips: normal images only, or those with masks."
+        ),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="Folder for the model.")],
-    method: Annotated[str, typer.Option(help="See `intact methods`.")] = "patchcore",
+    method: Annotated[
+        str, typer.Option(help="See `intact methods`. By default patchcore, and auto with --masks.")
+    ] = "",
     fields: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Change a hyper-parameter; may be repeated."),
     ] = None,
     calibrate: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="Share of the images held out for p-values.")
+        float,
+        typer.Option(
+            min=0.01, max=0.9, help="Share of the images held out for p-values, or to measure masks."
+        ),
     ] = 0.25,
     group_by: Annotated[
         str,
         typer.Option(help="Calibrate per group: a DICOM keyword (Manufacturer, ...) or 'folder'."),
     ] = "",
+    masks: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=FOLDER",
+            help="Learn to segment instead: masks called like the images; may be repeated.",
+        ),
+    ] = None,
     window: Annotated[
         list[str] | None,
         typer.Option(metavar="CENTRE,WIDTH", help="A window in HU, one channel each; may be repeated."),
     ] = None,
+    region: Annotated[
+        str, typer.Option(help="Look only at body, head, lungs or field_of_view, in screening too.")
+    ] = "",
     seed: Annotated[int, typer.Option(help="Decides the split and all chance in the method.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Learn what normal looks like, from normal images only.
+    """Learn what normal looks like, from normal images only; with --masks, learn to segment.
 
-    Whole patients are held out to calibrate p-values; nothing is ever learned from disease
-    labels. Example: `intact fit normals/ -o model`
+    Whole patients are held out to calibrate p-values, or to measure masks; no detector ever learns
+    from disease labels. Examples: `intact fit normals/ -o model`,
+    `intact fit images/ --masks lungs=masks/ -o lung_model`
     """
     from intact.fit import fit as fit_model
     from intact.store import check_place
 
     check_place(output)
+    if masks:
+        if group_by or window or region:
+            raise UsageError("--group-by, --window and --region are for detectors, not for segmenters")
+        cli_segment.learn(normals, output, masks, method or "auto", fields or [], calibrate, seed, as_json)
     with showing_progress():
         result = fit_model(
             normals,
-            method=method,
-            fields=_fields(fields or []),
+            method=method or "patchcore",
+            fields=parsed_fields(fields or []),
             calibrate=calibrate,
             group_by=group_by,
             windows=[_window(text) for text in window or []],
+            region=region,
             seed=seed,
         )
         result.model.save(output)
@@ -153,27 +180,24 @@ def screen(
 
 @app.command(epilog=EXIT_CODES)
 def methods(as_json: AsJson = False) -> None:
-    """List the detectors, their papers and their hyper-parameters."""
-    from intact.anomaly import METHODS
+    """List detectors and segmenters, their papers and their parameters."""
+    from intact.anomaly import METHODS as DETECTORS
+    from intact.segment import METHODS as SEGMENTERS
 
-    defaults = {
-        name: {field.name: field.default for field in dataclasses.fields(kind)}
-        for name, kind in METHODS.items()
-    }
+    tasks = {"detect": dict(DETECTORS), "segment": dict(SEGMENTERS)}
+    listed = [(name, task, kind) for task, kinds in tasks.items() for name, kind in kinds.items()]
+    fields = {name: {f.name: f.default for f in dataclasses.fields(kind)} for name, _, kind in listed}
     if as_json:
-        print(
-            json.dumps(
-                {
-                    name: {"family": kind.family, "source": kind.source, "fields": defaults[name]}
-                    for name, kind in METHODS.items()
-                }
-            )
-        )
+        described = {
+            name: {"task": task, "family": kind.family, "source": kind.source, "fields": fields[name]}
+            for name, task, kind in listed
+        }
+        print(json.dumps(described))
         return
-    table = Table("method", "family", "paper", "fields (change with --set)", show_lines=True)
-    for name, kind in METHODS.items():
-        shown = ", ".join(f"{field}={value}" for field, value in defaults[name].items())
-        table.add_row(name, kind.family, kind.source, shown)
+    table = Table("method", "task", "family", "paper", "fields (change with --set)", show_lines=True)
+    for name, task, kind in listed:
+        shown = ", ".join(f"{field}={value}" for field, value in fields[name].items())
+        table.add_row(name, task, kind.family, kind.source, shown)
     Console().print(table)
 
 
@@ -194,7 +218,7 @@ def demo(
     _print_outcome(outcome.run, outcome.out)
 
 
-for command in (cli_protect.protect, cli_protect.restore, cli_protect.verify):
+for command in (cli_segment.segment, cli_protect.protect, cli_protect.restore, cli_protect.verify):
     app.command(epilog=EXIT_CODES)(command)
 app.add_typer(cli_protect.key_app, name="key")
 app.add_typer(cli_protect.ledger_app, name="ledger")
@@ -225,21 +249,6 @@ def main() -> None:
     except Exception:
         traceback.print_exc()  # not raised: Python would exit with 1, which means flagged
         sys.exit(STOPPED)
-
-
-def _fields(pairs: list[str]) -> dict[str, Any]:
-    """`width=32` and `layers=["layer2"]`: values are JSON, anything else is text."""
-    fields: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise UsageError(f"--set {pair}: write it as FIELD=VALUE")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        fields[name] = tuple(value) if isinstance(value, list) else value
-    return fields
 
 
 def _window(text: str) -> tuple[float, float]:

@@ -118,7 +118,9 @@ def protect(
     ] = None,
     keep: Annotated[
         Path | None,
-        typer.Option(help="Mask of pixels to keep bit for bit (not zero), or a folder with one per image."),
+        typer.Option(
+            help="What to keep bit for bit: body, head, lungs; a mask (not zero); or a folder of masks."
+        ),
     ] = None,
     localise: Annotated[
         bool, typer.Option("--localise", help="Let `verify` show which blocks were altered.")

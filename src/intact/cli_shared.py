@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from intact import progress
-from intact.errors import IntactWarning
+from intact.errors import IntactWarning, UsageError
 
 EXIT_CODES = (
     "Exit codes: 0 done, nothing flagged; 1 done, something flagged; 2 wrong use; "
@@ -58,3 +59,22 @@ def warnings_said() -> Iterator[None]:
 def say(text: str) -> None:
     """Print a line on stderr."""
     print(f"intact: {text}", file=sys.stderr)
+
+
+def parsed_fields(pairs: list[str]) -> dict[str, Any]:
+    """`width=32` and `layers=["layer2"]`: values are JSON, anything else is text.
+
+    Raises:
+        UsageError: A pair has no equals sign.
+    """
+    fields: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--set {pair}: write it as FIELD=VALUE")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        fields[name] = tuple(value) if isinstance(value, list) else value
+    return fields

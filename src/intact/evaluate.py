@@ -16,6 +16,7 @@ from skimage.transform import resize
 
 from intact.findings import Row
 from intact.io import Unit, read
+from intact.io.discover import stem_of
 from intact.metrics.detection import auroc, average_precision
 from intact.metrics.localisation import (
     aupro,
@@ -71,13 +72,10 @@ def find_masks(units: Iterable[Unit], roots: Iterable[Path]) -> dict[str, Path]:
     folders = [place / "ground_truth" for root in roots for place in (root, root.resolve().parent)]
     stems: dict[tuple[str, str], Path] = {}
     for path in (path for folder in folders for path in sorted(folder.glob("*/*"))):
-        stems[path.parent.name, _stem(path).removesuffix("_mask")] = path
+        stems[path.parent.name, stem_of(path).removesuffix("_mask")] = path
     found = {}
     for unit in units:
-        first = Path(unit.sources[0].name)
-        # A volume made of many files is a folder of its own, and its mask has that folder's name.
-        stem = first.parent.name if len(unit.sources) > 1 else _stem(first)
-        if (mask := stems.get((unit.folder, stem))) is not None:
+        if (mask := stems.get((unit.folder, unit.stem))) is not None:
             found[unit.name] = mask
     return found
 
@@ -151,7 +149,3 @@ def _patients(rows: Sequence[Row]) -> NDArray[np.str_]:
 
 def _triple(interval: Interval) -> Triple:
     return [interval.value, interval.low, interval.high]
-
-
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").rsplit(".", 1)[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +20,7 @@ from intact.io.atomic import put
 
 Row = dict[str, Any]
 
-# What must be equal for a run to be the same run, and how to call it in a message.
-SAME = {
+SAME = {  # of a screening run
     "paths": "paths",
     "alpha": "alpha",
     "labelled": "labels",
@@ -37,21 +36,24 @@ class Findings:
         out: Folder of the run, created if need be.
         run: The run record so far.
         rows_per_entry: How many rows each image has: one per detector.
+        same: What in the record must be equal for a run to be the same run, and how to call it.
 
     Raises:
         UsageError: `out` holds another run, or another process is writing to it.
         OutputError: `out` cannot be written to.
     """
 
-    def __init__(self, out: Path, run: dict[str, Any], rows_per_entry: int) -> None:
-        self.out, self.run, self._per_entry = out, run, rows_per_entry
+    def __init__(
+        self, out: Path, run: dict[str, Any], rows_per_entry: int = 1, same: Mapping[str, str] = SAME
+    ) -> None:
+        self.out, self.run, self._per_entry, self._same = out, run, rows_per_entry, same
         self._finished: dict[str, Any] | None = None  # the record of a run with nothing left to do
         self._path = out / "findings.jsonl"
         self._file: BinaryIO
 
     def __enter__(self) -> Findings:
         try:
-            (self.out / "maps").mkdir(parents=True, exist_ok=True)
+            self.out.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("ab")
         except OSError as error:
             raise OutputError(
@@ -61,7 +63,7 @@ class Findings:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._file.close()
-            raise UsageError(f"{self.out}: another process is screening into it right now") from None
+            raise UsageError(f"{self.out}: another process is writing to it right now") from None
         try:
             self._take_up()
         except BaseException:
@@ -146,7 +148,7 @@ class Findings:
             return self._write_run()
         except ValueError as error:
             raise UsageError(f"{self.out / 'run.json'} is damaged ({error}); choose another -o") from error
-        for key, name in SAME.items():
+        for key, name in self._same.items():
             if earlier.get(key) != json.loads(json.dumps(self.run[key])):
                 raise UsageError(
                     f"{self.out}: holds a run with other {name}; choose another -o, or give the same "

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,14 @@ from numpy.typing import NDArray
 from intact import progress
 from intact.anomaly import METHODS, Detector
 from intact.anomaly.base import SCORE_BATCH
+from intact.configure import configure
 from intact.data.cache import PlaneCache
 from intact.data.splits import hold_out, look_alikes, take_turns
 from intact.data.transforms import Preparation, choose_preparation, thumbnail
 from intact.errors import InputError, TooFewNormalsError, UsageError, WeightsError
 from intact.image import Image
 from intact.io import Rejected, Unit, index, read_unit
-from intact.model import Card, Model, batched, group_of
+from intact.model import Card, Model, batched, group_of, planes_of
 from intact.nets.features import best_precision
 from intact.nets.weights import find_weights
 from intact.scores import Calibration, pixel_quantiles
@@ -71,6 +71,7 @@ def fit(
     calibrate: float = 0.25,
     group_by: str = "",
     windows: Sequence[tuple[float, float]] = (),
+    region: str = "",
     seed: int = 0,
 ) -> Fit:
     """Learn what normal images look like.
@@ -90,19 +91,21 @@ def fit(
             then compared with held-out normals of the same group.
         windows: (centre, width) in HU or other physical units, one channel each; by default CT
             gets lung, soft tissue and bone, and other modalities are stretched by percentiles.
+        region: Key in `intact.segment.REGIONS`, such as "lungs": nothing else is looked at.
         seed: Decides the split and everything random in the method.
 
     Raises:
-        UsageError: Unknown method or field.
+        UsageError: Unknown method, field or region.
         InputError: There is no image that can be read.
         TooFewNormalsError: Fewer images than the method or the split needs.
     """
     suited, notes = _suit_to_machine(method, fields or {})
-    detector = make_detector(method, {"seed": seed, **suited})
+    detector = configure(METHODS, method, {"seed": seed, **suited})
     found = index([Path(path) for path in normals])
     rejected = [entry for entry in found if isinstance(entry, Rejected)]
     units = [entry for entry in found if isinstance(entry, Unit)]
     preparation = choose_preparation(_sample(units, seed, normals, rejected), detector.size, windows)
+    preparation = replace(preparation, region=_known(region))
     with PlaneCache(preparation.channels, preparation.size) as cache:
         images = list(_read_all(units, preparation, cache, rejected, group_by))
         turns = _turns(images, cache, calibrate, seed, several=detector.family == "memory")
@@ -133,23 +136,13 @@ def fit(
     return Fit(Model(detector, preparation, held.calibration(bool(group_by)), card), rejected, notes)
 
 
-def make_detector(method: str, fields: dict[str, Any]) -> Detector:
-    """A detector by its name in `METHODS`.
+def _known(region: str) -> str:
+    if region:
+        from intact.segment import REGIONS
 
-    Raises:
-        UsageError: Unknown method or field, or a value of another type than the field's.
-    """
-    if method not in METHODS:
-        raise UsageError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
-    kind = METHODS[method]
-    known = {field.name: field.default for field in dataclasses.fields(kind)}
-    if unknown := sorted(set(fields) - set(known)):
-        raise UsageError(f"{method} has no field {unknown[0]!r}; it has {', '.join(known)}")
-    for name, value in fields.items():
-        allowed = (int, float) if isinstance(known[name], float) else type(known[name])
-        if not isinstance(value, allowed):
-            raise UsageError(f"{method} cannot take {name}={value!r}: give a value like {known[name]!r}")
-    return kind(**fields)
+        if region not in REGIONS:
+            raise UsageError(f"unknown region {region!r}; choose one of {', '.join(REGIONS)}")
+    return region
 
 
 def _suit_to_machine(method: str, fields: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -209,9 +202,8 @@ def _read_all(
             rejected.append(Rejected(error.name, error.reason, unit.folder))
             continue
         first = len(cache)
-        limits = preparation.limits(image)
-        for i in range(image.planes):
-            cache.append(preparation.prepare(image.plane(i), limits)[0])
+        for plane, _ in planes_of(image, preparation):
+            cache.append(plane)
         yield Normal(
             unit.name,
             image.identity.patient or image.identity.study,

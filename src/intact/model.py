@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 from torch import Tensor
 
@@ -29,6 +30,7 @@ from intact.scores import Calibration
 from intact.store import load_folder, save_folder
 
 T = TypeVar("T")
+_regions: WeakKeyDictionary[Image, dict[str, Bool[ndarray, "..."]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +96,11 @@ class Model:
 
         Planes of neighbouring images share a batch; that changes speed, never a score.
         """
-        planes = ((i, *prepared) for i, image in enumerate(images) for prepared in self._prepare(image))
+        planes = (
+            (i, *prepared)
+            for i, image in enumerate(images)
+            for prepared in planes_of(image, self.preparation)
+        )
         pending: list[tuple[int, float, Tensor | None, Placement]] = []
         following = 0
         for batch in batched(planes, SCORE_BATCH):
@@ -115,7 +121,9 @@ class Model:
             self.preparation.restore(pixel, placement).numpy()
             for pixel, placement in zip(reading.pixel, reading.placements, strict=True)
         ]
-        return np.stack(planes).reshape(image.shape)
+        whole = np.stack(planes).reshape(image.shape)
+        inside = region_of(image, self.preparation.region)
+        return whole if inside is None else np.where(inside, whole, whole.min())
 
     def p_value(self, reading: Reading, image: Image, group: str = "") -> float:
         """Conformal p-value of an image.
@@ -169,6 +177,8 @@ class Model:
             )
         if is_colour(image) and not self.preparation.colour:
             doubts.append("the model was fitted on grey images, this one is in colour and was turned grey")
+        if (region := self.preparation.region) and region_of(image, region) is None:
+            doubts.append(f"the model looks at the region {region!r}, which was not found: all is looked at")
         return doubts
 
     def save(self, folder: str | Path) -> None:
@@ -202,11 +212,13 @@ class Model:
         tensors, manifest = load_folder(Path(folder))
         numbers = {k.removeprefix("calibration."): tensors.pop(k).numpy()
                    for k in list(tensors) if k.startswith("calibration.")}  # fmt: skip
+        if manifest.get("kind"):
+            raise ModelError(f"{folder} is a model that segments: use it with `intact segment --model`")
         method = manifest["card"]["method"]
         if method not in METHODS:
             raise ModelError(f"{folder} holds method {method!r}, which this version does not have")
         try:
-            detector = METHODS[method](**_tuples(manifest["fields"])).load_state(tensors)
+            detector = METHODS[method](**manifest["fields"]).load_state(tensors)
         except (TypeError, RuntimeError) as error:
             raise ModelError(
                 f"{folder} was written by Intact {manifest['intact']} and does not fit this version's "
@@ -214,15 +226,33 @@ class Model:
             ) from error
         return cls(
             detector,
-            Preparation(**_tuples(manifest["preparation"])),
+            Preparation(**manifest["preparation"]),
             Calibration(**numbers, groups=tuple(manifest["groups"])),
             Card(**{**manifest["card"], "name": Path(folder).resolve().name}),
             manifest["sha256"],
         )
 
-    def _prepare(self, image: Image) -> Iterator[tuple[Tensor, Placement]]:
-        limits = self.preparation.limits(image)
-        return (self.preparation.prepare(image.plane(i), limits) for i in range(image.planes))
+
+def planes_of(image: Image, preparation: Preparation) -> Iterator[tuple[Tensor, Placement]]:
+    """Each plane of an image as a detector sees it."""
+    limits, inside = preparation.limits(image), region_of(image, preparation.region)
+    flat = None if inside is None else inside.reshape(-1, *image.shape[-2:])
+    for i in range(image.planes):
+        yield preparation.prepare(image.plane(i), limits, None if flat is None else flat[i])
+
+
+def region_of(image: Image, region: str) -> Bool[ndarray, "..."] | None:
+    """The mask of a region, remembered as long as the image is; None for all, or where there is none."""
+    if not region:
+        return None
+    from intact.segment import REGIONS  # takes a second, and few models need it
+
+    if image not in _regions:
+        _regions[image] = {}
+    if region not in _regions[image]:
+        _regions[image][region] = REGIONS[region](image)
+    found = _regions[image][region]
+    return found if found.any() else None
 
 
 def group_of(image: Image, folder: str, group_by: str) -> str:
@@ -250,12 +280,3 @@ def _reading(rows: list[tuple[int, float, Tensor | None, Placement]]) -> Reading
     pixel = [m for m in maps if m is not None]
     peak = max(float(m.amax()) for m in pixel) if pixel else None
     return Reading(max(scores), peak, pixel, list(placements))
-
-
-def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no tuples: bring them back."""
-
-    def convert(value: Any) -> Any:
-        return tuple(map(convert, value)) if isinstance(value, list) else value
-
-    return {name: convert(value) for name, value in fields.items()}

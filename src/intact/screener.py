@@ -147,6 +147,7 @@ class Screener:
         suffix = ".tif" if score_map.ndim == 2 else ".nii.gz"
         digest = hashlib.sha256(unit.name.encode()).hexdigest()[:16]
         name = f"maps/{digest}-{detector}{suffix}"
+        (Path(self.out) / "maps").mkdir(exist_ok=True)
         write(Image(score_map, spacing=image.spacing, affine=image.affine), Path(self.out) / name)
         return name
 

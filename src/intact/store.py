@@ -65,7 +65,7 @@ def check_place(folder: Path) -> None:
 
 
 def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a model folder back.
+    """Read a model folder back; lists in the manifest come as tuples.
 
     Raises:
         ModelError: It is missing, damaged, or of a format this version does not know.
@@ -89,10 +89,17 @@ def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{weights} is missing or does not match the digest in {MANIFEST}: the model is incomplete "
             "or was changed after it was saved; copy the whole folder again or fit the model again"
         )
-    return safetensors.torch.load_file(weights), manifest
+    return safetensors.torch.load_file(weights), _tuples(manifest)
 
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has no tuples: bring them back."""
+    if isinstance(value, dict):
+        return {name: _tuples(inner) for name, inner in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

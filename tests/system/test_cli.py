@@ -20,8 +20,9 @@ from made_archive import (
     write_series,
 )
 
-from intact.anomaly import METHODS
+from intact.anomaly import METHODS as DETECTORS
 from intact.cli import app
+from intact.segment import METHODS as SEGMENTERS
 
 DONE, FLAGGED, WRONG_USE, UNREADABLE, STOPPED = range(5)
 COMMANDS = sorted(typer.main.get_command(app).commands)
@@ -70,6 +71,7 @@ def test_all_commands_are_known_here():
         "protect",
         "restore",
         "screen",
+        "segment",
         "verify",
     ]
 
@@ -106,7 +108,7 @@ def test_no_command_shows_the_help(run):
         (["screen", "in", "-o", "out", "--labels", "names"], "--labels folder"),
         (["screen", "in", "-o", "out", "--workers", "-1"], "--workers"),
         (["screen", "in", "-o", "out", "--model", "nowhere"], "nowhere is not a model folder"),
-        (["fit", "in", "-o", "m", "--method", "padm"], ", ".join(METHODS)),
+        (["fit", "in", "-o", "m", "--method", "padm"], ", ".join(DETECTORS)),
         (["fit", "in", "-o", "m", "--method", "ae", "--set", "depth=3"], "size, seed, latent"),
         (["fit", "in", "-o", "m", "--method", "ae", "--set", "steps"], "FIELD=VALUE"),
         (["fit", "in", "-o", "m", "--window", "40"], "CENTRE,WIDTH"),
@@ -141,12 +143,13 @@ def test_a_fault_of_the_program_is_not_taken_for_a_flagged_image(run, monkeypatc
 
 def test_methods_lists_every_method(run):
     answer = run("methods")
-    assert answer.code == DONE and all(name in answer.out for name in METHODS)
+    assert answer.code == DONE and all(name in answer.out for name in (*DETECTORS, *SEGMENTERS))
 
 
 def test_methods_as_json(run):
     listed = json.loads(run("methods", "--json").out)
-    assert list(listed) == list(METHODS)
+    assert list(listed) == [*DETECTORS, *SEGMENTERS]
+    assert listed["otsu"]["task"] == "segment" and listed["patchcore"]["task"] == "detect"
     assert listed["ae"]["fields"]["latent"] == 16 and "MedIAnomaly" in listed["ae"]["source"]
 
 

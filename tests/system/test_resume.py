@@ -221,7 +221,7 @@ def test_two_runs_into_one_folder_are_refused(start, run, command, unbroken, tmp
     finally:
         os.killpg(first.pid, signal.SIGCONT)
     first.communicate(timeout=PATIENCE)
-    assert second.code == WRONG_USE and "another process is screening into it" in second.err
+    assert second.code == WRONG_USE and "another process is writing to it" in second.err
     assert first.returncode == UNREADABLE
     assert contents(tmp_path / "out") == contents(unbroken[0])
 

@@ -17,12 +17,24 @@ def test_the_tree_at_the_top_of_errors_shows_every_error():
 
 
 FLOORS = (
-    {"image", "scores", "errors", "losses", "train", "metrics", "progress", "_version", "filters", "coreset"},
-    {"io", "forge", "store", "report", "engine"},
+    {
+        "image",
+        "scores",
+        "errors",
+        "losses",
+        "train",
+        "metrics",
+        "progress",
+        "_version",
+        "filters",
+        "coreset",
+        "configure",
+    },
+    {"io", "forge", "store", "report", "engine", "findings"},
     {"data", "nets"},
-    {"anomaly", "model", "regions"},
-    {"findings", "screener", "fit", "screen", "evaluate", "protect"},
-    {"demo", "cli", "cli_protect", "cli_shared", "__main__"},
+    {"anomaly", "segment", "model", "regions"},
+    {"screener", "fit", "screen", "evaluate", "protect"},
+    {"demo", "cli", "cli_protect", "cli_segment", "cli_shared", "__main__"},
 )
 
 

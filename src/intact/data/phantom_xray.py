@@ -22,6 +22,8 @@ from intact.image import Image
 
 BITS = 12
 TOP = 2**BITS - 1
+BESIDE_SPINE = 26.0  # mm from the middle to where a reader lets a lung begin
+PLEURA = 2.0  # mm between the ribs and the lung
 Kind = Literal["nodule", "consolidation", "effusion", "pneumothorax"]
 SIZES: dict[Kind, tuple[float, float]] = {  # mm, as `Finding.size`, smallest and largest
     "nodule": (7, 30), "consolidation": (35, 90), "effusion": (15, 70), "pneumothorax": (10, 35),
@@ -123,6 +125,20 @@ def chest_xray(
         bits=BITS,
     )
     return image, mask & _open_field(exposure, shape)
+
+
+def lung_fields(seed: int, *, shape: tuple[int, int] = (224, 224)) -> NDArray[np.bool_]:
+    """The lungs in `chest_xray` of the same seed and shape, as a reader outlines them.
+
+    From the tops to the domes of the diaphragm and from the ribs to the spine: the parts behind the
+    heart belong to them, and so does what a finding hides.
+    """
+    rng = np.random.default_rng(seed)
+    torso, exposure = Torso.draw(rng), Exposure.draw(rng)
+    x, z, _ = _grid(exposure, shape)
+    x = x - np.float32(torso.lean)
+    beside = (np.abs(x) > BESIDE_SPINE) & (np.abs(x) < torso.cage(z) - PLEURA)
+    return beside & (z < torso.apex) & (z > torso.base(x)) & _open_field(exposure, shape)
 
 
 def apply(torso: Torso, found: Finding, maps: dict[str, Field], x: Field, z: Field) -> NDArray[np.bool_]:

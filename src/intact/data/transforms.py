@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 from numpy.typing import NDArray
 from torch import Tensor
@@ -54,6 +54,8 @@ class Preparation:
         windows: (centre, width) in physical units, for "windows".
         percentiles: Low and high, for "percentile".
         colour: Three channels from RGB; otherwise colour images are turned grey.
+        region: Key in `intact.segment.REGIONS`: everything outside is filled with 0. Empty: all is
+            looked at.
     """
 
     size: int
@@ -61,6 +63,7 @@ class Preparation:
     windows: tuple[tuple[float, float], ...] = ()
     percentiles: tuple[float, float] = (0.5, 99.5)
     colour: bool = False
+    region: str = ""
 
     @property
     def channels(self) -> int:
@@ -86,16 +89,19 @@ class Preparation:
         return (float(measured.min()), float(measured.max())) if measured.size else (0.0, 1.0)
 
     def prepare(
-        self, plane: Image, limits: tuple[float, float]
+        self, plane: Image, limits: tuple[float, float], inside: Bool[ndarray, "h w"] | None = None
     ) -> tuple[Float[Tensor, "c size size"], Placement]:
         """Turn a 2-D image into the detector's tensor.
 
         Args:
             plane: A 2-D image.
             limits: From `limits` of the image it belongs to.
+            inside: True in the region, where there is one.
         """
         values = self._intensities(plane, limits)
         values[..., plane.padding_mask()] = 0.0
+        if inside is not None:
+            values[..., ~inside] = 0.0
         rows, columns = values.shape[-2:]
         placement = self._place((rows, columns), plane.spacing)
         x = torch.from_numpy(values)[None]

@@ -61,6 +61,18 @@ class Unit:
     sources: tuple[Source, ...]
     folder: str = ""
 
+    @property
+    def stem(self) -> str:
+        """The file's name without its ending; the folder's, for a volume of many files."""
+        first = Path(self.sources[0].name)
+        volume = len(self.sources) > 1 and self.format == "dicom"
+        return first.parent.name if volume else stem_of(first)
+
+
+def stem_of(path: Path) -> str:
+    """A file's name without its ending, and without two where it is .nii.gz."""
+    return path.name.removesuffix(".gz").rsplit(".", 1)[0]
+
 
 @dataclass(frozen=True)
 class Rejected:

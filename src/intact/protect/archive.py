@@ -132,8 +132,9 @@ def seal_archive(
         out: Folder for the sealed files and the ledger; never written outside.
         key: Of the one who seals.
         recipients: Others who may restore and verify.
-        keep: A mask of pixels that stay bit for bit (not zero: kept), or a folder that holds one
-            for each image, of the same name but for the extension.
+        keep: What stays bit for bit: a region that Intact finds itself, a key of
+            `intact.segment.REGIONS` such as "lungs"; a mask (not zero: kept); or a folder that
+            holds one for each image, of the same name but for the extension.
         localise: As for `seal_file`.
         carrier: As for `seal_file`.
         workers: Processes; by default one per core. 0 works in this process.
@@ -143,7 +144,7 @@ def seal_archive(
         LedgerError: The ledger in `out` is broken or of another key.
         OutputError: Results cannot be written; what was written stays, the same call goes on.
     """
-    masks = None if keep is None else Masks(Path(keep))
+    masks = None if keep is None else Masks(str(keep))
     sealer = Sealer(Path(out), key, tuple(recipients), masks, localise, carrier)
     return _run("protect", sealer, paths, Path(out), key, workers)
 
@@ -175,17 +176,25 @@ def restore_archive(
 
 @dataclass(frozen=True)
 class Masks:
-    """Where the regions to keep come from: one mask for all images, or a folder with one for each."""
+    """Where the regions to keep come from.
 
-    path: Path
+    Args:
+        keep: A region by its name ("lungs"), one mask for all images, or a folder with one for each.
+    """
 
-    def of(self, name: str) -> Bool[ndarray, "..."]:
-        """The region of an image.
+    keep: str
+
+    def of(self, data: bytes, name: str) -> Bool[ndarray, "..."]:
+        """The region of an image, given its file.
 
         Raises:
             InputError: There is none, or it cannot be read.
         """
-        path = self.path
+        from intact.segment import REGIONS  # takes a second, and is seldom needed
+
+        path = Path(self.keep)
+        if self.keep in REGIONS and not path.exists():
+            return REGIONS[self.keep](read_image(data, name))
         if path.is_dir():
             below = Path(name)
             found = sorted((path / below.parent).glob(f"{below.stem}.*"))
@@ -276,7 +285,7 @@ class Sealer(Worker):
             item.path.name,
             self.key,
             recipients=self.recipients,
-            keep=self.masks.of(item.name) if self.masks else None,
+            keep=self.masks.of(data, item.name) if self.masks else None,
             localise=self.localise,
             carrier=self.carrier,
         )

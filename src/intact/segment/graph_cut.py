@@ -1,0 +1,146 @@
+"""Graph cut: of all divisions into object and surroundings, the one of least energy.
+
+Boykov and Jolly, "Interactive graph cuts for optimal boundary and region segmentation of objects
+in N-D images", ICCV 2001.
+
+A division costs, for each voxel, how unlikely its brightness is on its side, and for each two
+neighbours that it parts, the more the more alike they are. The least energy is a minimum cut, found
+by maximum flow.
+
+Differs from the paper: the seeds are places around the given voxel, not strokes; brightness is
+Gaussian on either side, instead of a histogram of the strokes; the image is smoothed slightly;
+voxels that outweigh all their links are decided before the flow, which leaves the minimum as it is;
+volumes have links to 6 neighbours instead of 26, which takes a quarter of the time and changes
+Dice's coefficient by less than 0.01.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float, Integer
+from numpy import ndarray
+from scipy import ndimage, sparse
+from scipy.sparse import csgraph
+
+from intact.segment.base import Classical, Mask, Scene, Values, component_at, fill_holes
+
+SIGMA = 0.8  # smoothing, in finest voxels: a third of white noise stays, and most of small objects
+CORE = 1 / 3  # radii around the seed that are the object: inside it, if the seed is off its centre
+AROUND = 1.5  # radii: from here on, most are surroundings
+LEAST_NOISE = 0.01  # in units of values, so that an image without noise has finite costs
+NEIGHBOURS = {2: 2, 3: 1}  # axes along which a neighbour may differ, for planes and volumes
+UNIT = 100  # of cost: capacities are whole numbers, these are hundredths
+LARGEST = 1e7  # gain: more than any links cost, and its hundredths fit 32 bits
+
+Costs = Integer[ndarray, "..."]
+Ends = Integer[ndarray, "links"]
+
+
+@dataclass(eq=False)
+class GraphCut(Classical):
+    """The division that fits the brightness on both sides and cuts between unlike voxels.
+
+    Args:
+        smoothness: Lambda of the paper: cost of parting two alike neighbours, in nats of the
+            likelihood. More gives a shorter border; small objects then vanish.
+        reach: Radii around the seed. What is farther is not the object.
+    """
+
+    smoothness: float = 0.5
+    reach: float = 2.5
+
+    family: ClassVar[str] = "graph"
+    source: ClassVar[str] = "Boykov and Jolly, ICCV 2001"
+
+    def _segment(self, scene: Scene) -> Mask:
+        box = scene.crop(self.reach)
+        values, distance = scene.smooth(SIGMA)[box], scene.distance()[box]
+        # Of the image before smoothing: it lowers the noise, but then neighbours say the same, and
+        # the one makes up for the other.
+        noise = max(scene.noise, LEAST_NOISE)
+        core = distance <= max(CORE * scene.radius, min(scene.spacing))
+        far = (distance > self.reach * scene.radius) | ~scene.within[box]
+        ring = (distance > AROUND * scene.radius) & ~far
+        rest = ring if ring.any() else ~core
+        gain = _unlikeliness(values, rest, noise) - _unlikeliness(values, core, noise)
+        gain[far], gain[core] = -np.inf, np.inf
+        links = _links(values, scene.spacing, noise, self.smoothness)
+        seed = tuple(at - side.start for at, side in zip(scene.seed, box, strict=True))
+        found = np.zeros_like(scene.within)
+        found[box] = fill_holes(component_at(least_cut(gain, *links), seed))
+        return found
+
+
+def _unlikeliness(values: Values, seeds: Mask, noise: float) -> Values:
+    """Minus the logarithm of the likelihood of values, for a Gaussian like that of the seeds."""
+    centre = np.median(values[seeds])
+    # The median of absolute deviations, so that a few voxels of the other side widen nothing.
+    spread = max(1.4826 * float(np.median(np.abs(values[seeds] - centre))), noise)
+    return (values - centre) ** 2 / (2 * spread**2) + np.log(spread)
+
+
+def _links(
+    values: Values, spacing: tuple[float, ...], noise: float, smoothness: float
+) -> tuple[Ends, Ends, Float[ndarray, "links"]]:
+    """Neighbours, as indices into the flattened values, and the cost of parting them."""
+    index = np.arange(values.size).reshape(values.shape)
+    structure = ndimage.generate_binary_structure(values.ndim, NEIGHBOURS[values.ndim])
+    steps = np.argwhere(structure) - 1
+    first, second, cost = [], [], []
+    for step in steps[len(steps) // 2 + 1 :]:  # sorted, so that the other half are their opposites
+        sides = list(zip(step, values.shape, strict=True))
+        here = tuple(slice(max(0, -by), n - max(0, by)) for by, n in sides)
+        there = tuple(slice(max(0, by), n + min(0, by)) for by, n in sides)
+        apart = np.linalg.norm(step * np.asarray(spacing)) / min(spacing)
+        alike = np.exp(-((values[here] - values[there]) ** 2) / (2 * noise**2))
+        first.append(index[here].ravel())
+        second.append(index[there].ravel())
+        cost.append(smoothness / apart * alike.ravel())
+    return np.concatenate(first), np.concatenate(second), np.concatenate(cost)
+
+
+def least_cut(gain: Values, first: Ends, second: Ends, cost: Float[ndarray, "links"]) -> Mask:
+    """The division that costs least: what is gained inside, less what is paid for parted links.
+
+    Args:
+        gain: What each voxel gains by being inside, of any shape; infinite where it has to be,
+            minus infinite where it must not be.
+        first: Indices into the flattened gains: one end of each link.
+        second: The other ends.
+        cost: Of parting the ends, not negative.
+
+    Returns:
+        bool, of the shape of `gain`; of several best divisions the smallest. Gains and costs count
+        in hundredths.
+    """
+    gains = np.rint(UNIT * np.clip(gain.ravel(), -LARGEST, LARGEST)).astype(np.int32)
+    costs = np.rint(UNIT * cost).astype(np.int32)
+    links = np.bincount(first, costs, gains.size) + np.bincount(second, costs, gains.size)
+    # A voxel that gains more than all its links cost is on its side in some best division: it
+    # becomes part of that side's terminal, as seeds are.
+    free = np.flatnonzero(np.abs(gains) < links)
+    source, sink = free.size, free.size + 1
+    node = np.where(gains > 0, source, sink)
+    node[free] = np.arange(free.size)
+    capacity = _capacities(node[first], node[second], costs, gains[free])
+    residual = capacity - csgraph.maximum_flow(capacity, source, sink).flow
+    residual.eliminate_zeros()
+    inside = np.zeros(free.size + 2, bool)
+    inside[csgraph.breadth_first_order(residual, source, return_predecessors=False)] = True
+    mask: Mask = inside[node].reshape(gain.shape)
+    return mask
+
+
+def _capacities(first: Ends, second: Ends, costs: Costs, gains: Costs) -> sparse.csr_array:
+    """The graph: free voxels, then source and sink; a voxel's gain links it to one of these."""
+    source, sink = gains.size, gains.size + 1
+    parted = (first != second) & (np.minimum(first, second) < source)
+    first, second, costs = first[parted], second[parted], costs[parted]
+    voxel = np.arange(gains.size)
+    rows = np.concatenate([first, second, np.where(gains > 0, source, voxel)])
+    columns = np.concatenate([second, first, np.where(gains > 0, voxel, sink)])
+    data = np.concatenate([costs, costs, np.abs(gains)])
+    return sparse.coo_array((data, (rows, columns)), shape=(sink + 1, sink + 1)).tocsr()

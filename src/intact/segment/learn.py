@@ -1,0 +1,291 @@
+"""Learn to segment: from folders of images and masks to a model that can do it.
+
+A share of the patients is held out and never learned from; the model's card says how well they
+were segmented.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from intact import progress
+from intact._version import __version__
+from intact.configure import configure
+from intact.data.splits import hold_out, look_alikes
+from intact.data.transforms import Preparation, thumbnail
+from intact.errors import InputError, ModelError, UsageError
+from intact.image import Image
+from intact.io import Rejected, Unit, index, read, read_unit
+from intact.io.discover import stem_of
+from intact.metrics.segmentation import aggregate, compare
+from intact.segment import METHODS, Network
+from intact.segment.base import Mask
+from intact.store import load_folder, save_folder
+
+KIND = "segmentation"
+THUMBNAIL = Preparation(64)
+# What nnU-Net takes on a GPU of 8 GB, for `auto` where there is one.
+ON_A_GPU = {"steps": 250_000, "width": 32, "voxels": 128**3}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a segmentation model was learned from, and how well it did on patients it never saw.
+
+    Args:
+        name: Of the model's folder; empty until it is saved.
+        method: Key in `METHODS`.
+        fitted: ISO 8601 time.
+        labels: What it segments.
+        images: How many it learned from.
+        held_out: How many it was measured on.
+        modality: Of most images, or empty.
+        measured: For each label and metric: mean over held-out patients, and its 95 % interval.
+    """
+
+    name: str
+    method: str
+    fitted: str
+    labels: tuple[str, ...]
+    images: int
+    held_out: int
+    modality: str
+    measured: dict[str, dict[str, list[float | None]]]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What learning gave: the network, its card, files that could not be used, notes in words."""
+
+    network: Network
+    card: Card
+    rejected: list[Rejected]
+    notes: list[str]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model folder.
+
+        Raises:
+            UsageError: `folder` exists and is not a model.
+            OutputError: It cannot be written.
+        """
+        folder = Path(folder)
+        manifest = {
+            "intact": __version__,
+            "kind": KIND,
+            "card": dataclasses.asdict(dataclasses.replace(self.card, name=folder.name)),
+            "fields": self.network.fields(),
+            "learned": self.network.learned(),
+        }
+        save_folder(folder, self.network.state(), manifest)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image and its masks, on disk."""
+
+    unit: Unit
+    masks: dict[str, Path]
+    patient: str = ""
+
+    def read(self) -> tuple[Image, dict[str, Mask]]:
+        """The image and its masks, of one shape.
+
+        Raises:
+            InputError: A file cannot be read, or a mask has another shape.
+        """
+        image = read_unit(self.unit)
+        return image, {label: read_mask(path, image) for label, path in self.masks.items()}
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """Cases that are read when they are iterated, as often as they are."""
+
+    cases: Sequence[Case]
+
+    def __iter__(self) -> Iterator[tuple[Image, dict[str, Mask]]]:
+        return (case.read() for case in self.cases)
+
+
+def learn(
+    images: Sequence[str | Path],
+    masks: Mapping[str, str | Path],
+    *,
+    method: str = "auto",
+    fields: Mapping[str, Any] | None = None,
+    held_out: float = 0.2,
+    seed: int = 0,
+) -> Learned:
+    """Learn to segment from images and masks of the same names.
+
+    Args:
+        images: Files, folders or zip archives.
+        masks: For each label a folder of masks: not zero inside. A mask is called like its image
+            (the ending may differ, and `_mask` or `_seg` may follow), or like the folder of a series.
+        method: Key in `intact.segment.METHODS`, one of the networks.
+        fields: Hyper-parameters that differ from the method's defaults.
+        held_out: Share of the images to hold out, whole patients at a time; look-alikes count as
+            one patient where none is named.
+        seed: Decides the split and everything random in the method.
+
+    Raises:
+        UsageError: Unknown method or field, no mask for any image, or too few images.
+    """
+    network, notes = make_network(method, {"seed": seed, **(fields or {})})
+    found = index([Path(path) for path in images])
+    rejected = [entry for entry in found if isinstance(entry, Rejected)]
+    cases, modality = _examined(_pair([e for e in found if isinstance(e, Unit)], masks, rejected), rejected)
+    try:
+        out = hold_out([case.patient for case in cases], held_out, seed)
+    except ValueError as error:
+        raise UsageError(f"{len(cases)} images with masks are too few to learn from: {error}") from error
+    network.fit(OnDisk([case for case, held in zip(cases, out, strict=True) if not held]))
+    judged = [case for case, held in zip(cases, out, strict=True) if held]
+    card = Card(
+        name="",
+        method=method,
+        fitted=datetime.now(UTC).isoformat(timespec="seconds"),
+        labels=tuple(masks),
+        images=len(cases) - len(judged),
+        held_out=len(judged),
+        modality=modality,
+        measured=measure(network, judged),
+    )
+    return Learned(network, card, rejected, notes)
+
+
+def load(folder: str | Path) -> tuple[Network, Card]:
+    """Read a model folder back.
+
+    Raises:
+        ModelError: It is missing, damaged, of another format or kind, or of an unknown method.
+    """
+    tensors, manifest = load_folder(Path(folder))
+    if manifest.get("kind") != KIND:
+        raise ModelError(
+            f"{folder} is a model that screens, not one that segments: use it with `intact screen`"
+        )
+    try:
+        kind = METHODS[manifest["card"]["method"]]
+        network = kind(**manifest["fields"]).load(tensors, manifest["learned"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ModelError(
+            f"{folder} was written by Intact {manifest.get('intact')} and does not fit this version "
+            f"({error}): use that version or learn again"
+        ) from error
+    return network, Card(**{**manifest["card"], "name": Path(folder).resolve().name})
+
+
+def make_network(method: str, fields: Mapping[str, Any]) -> tuple[Network, list[str]]:
+    """A network by its name in `METHODS`, and in words what was chosen for this machine.
+
+    Raises:
+        UsageError: Unknown method or field, or a value of another type than the field's.
+    """
+    networks = {name: kind for name, kind in METHODS.items() if issubclass(kind, Network)}
+    if method not in networks:
+        raise UsageError(f"{method!r} does not learn from masks; choose one of {', '.join(networks)}")
+    suited, notes = dict(fields), []
+    if method == "auto" and torch.cuda.is_available():
+        suited = ON_A_GPU | suited
+        notes.append(f"a GPU was found: {', '.join(f'{k}={v}' for k, v in ON_A_GPU.items())}")
+    return configure(networks, method, suited), notes
+
+
+def measure(network: Network, cases: Sequence[Case]) -> dict[str, dict[str, list[float | None]]]:
+    """For each label and metric the mean over patients and its 95 % interval."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for case in progress.track(cases, "measuring", len(cases)):
+        image, masks = case.read()
+        for label, predicted in network.masks(image).items():
+            found.setdefault(label, []).append(compare(predicted, masks[label], image.spacing))
+    patients = [case.patient for case in cases]
+    return {label: means(rows, patients) for label, rows in found.items()}
+
+
+def means(rows: Sequence[Mapping[str, float]], patients: Sequence[str]) -> dict[str, list[float | None]]:
+    """For each metric of `compare` the mean over patients and its 95 % interval; None for NaN."""
+    found = aggregate(rows, patients).metrics
+    return {
+        name: [None if np.isnan(x) else float(x) for x in (of.value, of.low, of.high)]
+        for name, of in found.items()
+    }
+
+
+def read_mask(path: Path, image: Image) -> Mask:
+    """The mask of an image: True where the file is not zero.
+
+    Raises:
+        InputError: It cannot be read, or it has another shape than the image.
+    """
+    read_back = read(path)
+    mask: Mask = read_back.pixels != 0
+    if read_back.colour:
+        mask = np.any(mask, axis=-1)
+    if mask.shape != image.shape:
+        raise InputError(
+            str(path), f"has shape {mask.shape}, and its image {image.shape}: give one of its grid"
+        )
+    return mask
+
+
+def by_stem(folder: Path) -> dict[str, Path]:
+    """The masks in a folder by the names of their images.
+
+    Raises:
+        UsageError: It is no folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder: give one that holds a mask for each image")
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {stem_of(path).removesuffix("_mask").removesuffix("_seg"): path for path in paths}
+
+
+def _pair(units: Sequence[Unit], masks: Mapping[str, str | Path], rejected: list[Rejected]) -> list[Case]:
+    """Each image with its mask of every label; one that lacks a mask is rejected."""
+    known = {label: by_stem(Path(folder)) for label, folder in masks.items()}
+    cases = []
+    for unit in units:
+        own = {label: files[unit.stem] for label, files in known.items() if unit.stem in files}
+        if lacking := [label for label in masks if label not in own]:
+            rejected.append(Rejected(unit.name, f"has no mask of {', '.join(lacking)}", unit.folder))
+        else:
+            cases.append(Case(unit, own))
+    if not cases:
+        folders = ", ".join(map(str, masks.values()))
+        raise UsageError(
+            f"no image has a mask in {folders}: a mask is called like its image, say IMAGE_mask.png"
+        )
+    return cases
+
+
+def _examined(cases: Sequence[Case], rejected: list[Rejected]) -> tuple[list[Case], str]:
+    """The cases that can be read, with their patients, and the modality of most."""
+    sound, thumbnails, modalities = [], [], Counter[str]()
+    for case in progress.track(cases, "reading", len(cases)):
+        try:
+            image, _ = case.read()
+        except InputError as error:
+            rejected.append(Rejected(error.name, error.reason, case.unit.folder))
+            continue
+        sound.append(dataclasses.replace(case, patient=image.identity.patient or image.identity.study))
+        middle = image.plane(image.planes // 2)
+        thumbnails.append(thumbnail(THUMBNAIL.prepare(middle, THUMBNAIL.limits(middle))[0]))
+        modalities[image.modality] += 1
+    if not sound:
+        raise UsageError(
+            f"no image with masks can be read; the first: {rejected[0].name}: {rejected[0].reason}"
+        )
+    alike = look_alikes(np.stack(thumbnails))
+    named = [dataclasses.replace(c, patient=c.patient or a) for c, a in zip(sound, alike, strict=True)]
+    return named, modalities.most_common(1)[0][0]

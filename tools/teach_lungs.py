@@ -1,0 +1,124 @@
+"""Make the network that finds lungs in radiographs: a small U-Net that learned on made images only.
+
+    python tools/teach_lungs.py OUT [--images 600] [--steps 1500]
+
+The images are the chest phantoms of `intact.data.phantom`, with and without findings, cropped as
+tightly as real ones are, their tones bent, blurred, veiled and lettered at random. Half an hour on
+two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from intact._version import __version__
+from intact.data.phantom_xray import chest_xray, lung_fields
+from intact.image import Image
+from intact.segment.base import Mask
+from intact.segment.unet import UNet
+from intact.store import save_folder
+
+SIDE = 288  # of the made images
+FIELDS = {"size": 192, "width": 10, "batch": 8, "seed": 0}
+Grey = NDArray[np.float32]
+
+
+def made(number: int) -> tuple[Image, Mapping[str, Mask]]:
+    """One radiograph and its lungs."""
+    rng = np.random.default_rng(number)
+    seed = int(rng.integers(2**31))
+    image, _ = chest_xray(seed, shape=(SIDE, SIDE), lesion=bool(rng.random() < 0.6))
+    lungs = lung_fields(seed, shape=(SIDE, SIDE))
+    box = cropped(lungs, rng)
+    shown = image.display().astype(np.float32)[box] / 255
+    return Image(varied(shown, lungs[box], rng)), {"lungs": lungs[box]}
+
+
+def cropped(lungs: Mask, rng: np.random.Generator) -> tuple[slice, slice]:
+    """From just around the lungs to nearly all."""
+    spans = []
+    for axis in (0, 1):
+        there = np.flatnonzero(lungs.any(axis=1 - axis))
+        least, most = -0.03 * SIDE, 0.22 * SIDE
+        low = there[0] - rng.uniform(least, most)
+        high = there[-1] + rng.uniform(least, most)
+        spans.append(slice(max(0, int(low)), min(SIDE, int(high))))
+    return spans[0], spans[1]
+
+
+def varied(shown: Grey, lungs: Mask, rng: np.random.Generator) -> Grey:
+    """Tones, veils, opacities, shading, letters and noise as scanners, printers and disease make them."""
+    low, high = np.percentile(shown, (rng.uniform(0, 3), rng.uniform(95, 100)))
+    x = np.clip((shown - low) / max(high - low, 0.05), 0, 1)
+    x = x ** np.exp(rng.normal(0, 0.4))
+    x = x * rng.uniform(0.75, 1.0) + rng.uniform(0, 0.15)
+    if rng.random() < 0.7:  # opacities of any kind, more of them low in the lungs
+        cloud = ndimage.gaussian_filter(rng.normal(size=x.shape), rng.uniform(6, 25))
+        cloud = np.clip(cloud / cloud.std() - rng.uniform(-0.5, 1.2), 0, 2) / 2
+        low_down = np.linspace(0.7, 1.1, len(x))[:, None]
+        x = x + lungs * cloud * low_down * rng.uniform(0.1, 0.7) * (np.percentile(x, 85) - x)
+    if rng.random() < 0.7:  # a belly of any density, with gas in it: only the dome ends a lung
+        columns = np.flatnonzero(lungs.any(axis=0))
+        bases = [np.flatnonzero(lungs[:, column])[-1] for column in columns]
+        level = np.interp(np.arange(x.shape[1]), columns, ndimage.maximum_filter1d(bases, 31))
+        below = np.arange(len(x))[:, None] > level
+        gas = ndimage.gaussian_filter(rng.normal(size=x.shape), rng.uniform(4, 14))
+        gas = np.clip(gas / gas.std() - rng.uniform(0, 1.5), 0, 2) / 2
+        x = x - ndimage.gaussian_filter(below.astype(np.float32), 1) * (rng.uniform(0, 0.35) + 0.5 * gas) * x
+    if rng.random() < 0.6:  # uneven exposure
+        slope = rng.normal(0, 0.15, 2)
+        x = x + slope[0] * np.linspace(-1, 1, x.shape[0])[:, None] + slope[1] * np.linspace(-1, 1, x.shape[1])
+    for _ in range(rng.integers(0, 4)):  # tubes, wires and letters
+        at = rng.integers(0, x.shape[0], 3), rng.integers(0, x.shape[1], 3)
+        x = drawn(x, at, rng)
+    x = ndimage.gaussian_filter(x, rng.choice([0.0, rng.uniform(0, 1.5)]))
+    x = x + rng.normal(0, rng.uniform(0, 0.04), x.shape)
+    return np.clip(x, 0, 1).astype(np.float32)
+
+
+def drawn(x: Grey, at: tuple[NDArray[np.int_], NDArray[np.int_]], rng: np.random.Generator) -> Grey:
+    """A bright curve through three points, or a bright block."""
+    x = x.copy()
+    if rng.random() < 0.4:
+        row, column = int(at[0][0]), int(at[1][0])
+        x[row : row + rng.integers(4, 16), column : column + rng.integers(4, 40)] = rng.uniform(0.6, 1.0)
+        return x
+    t = np.linspace(0, 1, 400)
+    weights = ((1 - t) ** 2, 2 * t * (1 - t), t**2)
+    rows, columns = (sum(w * p for w, p in zip(weights, axis, strict=True)).astype(int) for axis in at)
+    line = np.zeros(x.shape, np.float32)
+    line[rows, columns] = 1
+    return x + rng.uniform(0.1, 0.5) * np.clip(3 * ndimage.gaussian_filter(line, rng.uniform(0.6, 1.4)), 0, 1)
+
+
+class Made:
+    """The first so many made images, each time anew the same."""
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+
+    def __iter__(self) -> Iterator[tuple[Image, Mapping[str, Mask]]]:
+        return (made(number) for number in range(self.images))
+
+
+def main() -> None:
+    """Teach and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1500)
+    asked = parser.parse_args()
+    network = UNet(steps=asked.steps, **FIELDS).fit(Made(asked.images))
+    halves = {name: t.half() if t.is_floating_point() else t for name, t in network.state().items()}
+    manifest = {"intact": __version__, "kind": "segmentation", "fields": network.fields()}
+    save_folder(asked.out, halves, manifest | {"learned": network.learned()})
+
+
+if __name__ == "__main__":
+    main()
