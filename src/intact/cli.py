@@ -184,8 +184,10 @@ def methods(as_json: AsJson = False) -> None:
     from intact.anomaly import METHODS as DETECTORS
     from intact.segment import METHODS as SEGMENTERS
 
-    tasks = {"detect": dict(DETECTORS), "segment": dict(SEGMENTERS)}
-    listed = [(name, task, kind) for task, kinds in tasks.items() for name, kind in kinds.items()]
+    listed: list[tuple[str, str, Any]] = [
+        *((name, "detect", kind) for name, kind in DETECTORS.items()),
+        *((name, "segment", kind) for name, kind in SEGMENTERS.items()),
+    ]
     fields = {name: {f.name: f.default for f in dataclasses.fields(kind)} for name, _, kind in listed}
     if as_json:
         described = {

@@ -147,7 +147,7 @@ def labelled_folders(pairs: list[str], option: str) -> dict[str, Path]:
     return found
 
 
-def print_metrics(measured: dict[str, dict[str, list[float | None]]]) -> None:
+def print_metrics(measured: dict[str, dict[str, tuple[float | None, ...]]]) -> None:
     """A line for each label and metric: the mean over patients and its interval."""
     if not measured:
         return
@@ -169,7 +169,7 @@ def _titles(name: str) -> str:
     return named.get(name, name.replace("_", " "))
 
 
-def _span(triple: list[Any]) -> tuple[str, str]:
+def _span(triple: tuple[Any, ...]) -> tuple[str, str]:
     value, low, high = triple
     return ("–", "") if value is None else (f"{value:.4f}", f"{low:.4f} to {high:.4f}")
 

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from made_archive import plane, write_png, write_series
+from made_archive import SIDE, plane, write_png, write_series
 from pydicom import dcmread
 
 from intact import read
@@ -64,11 +64,19 @@ def test_a_dicom_radiograph_gets_a_dicom_segmentation(run, tmp_path):
 
 
 def test_a_series_is_one_row_and_one_segmentation(run, tmp_path):
-    write_series(tmp_path / "series", [plane(k) for k in range(4)])
+    write_series(tmp_path / "series", [plane(k) for k in range(4)], StudyInstanceUID="1.2.840.99.8")
     done = run("segment", tmp_path / "series", "-o", tmp_path / "out", "--region", "body", "--json",
                "--workers", 0)  # fmt: skip
     assert done.code == DONE and json.loads(done.out)["counts"] == {"images": 1, "errors": 0}
     assert len(list((tmp_path / "out" / "masks").glob("*.dcm"))) == 1
+
+
+def test_files_of_several_studies_get_another_kind_of_file(run, tmp_path):
+    write_series(tmp_path / "series", [plane(k) for k in range(4)])  # each is a study of its own
+    done = run("segment", tmp_path / "series", "-o", tmp_path / "out", "--region", "body", "--workers", 0)
+    row = json.loads((tmp_path / "out" / "findings.jsonl").read_text())
+    assert done.code == DONE and "several studies" in row["warnings"][-1]
+    assert read(tmp_path / "out" / row["masks"]["body"]["file"]).shape == (4, SIDE, SIDE)
 
 
 def test_a_broken_file_stops_nothing_and_shows_in_the_exit_code(run, lesion):

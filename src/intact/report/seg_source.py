@@ -60,12 +60,14 @@ def stand_ins(headers: Sequence[Dataset], name: str) -> list[Dataset]:
         One data set for each file. A single plane that does not say where it is has no place.
 
     Raises:
-        UsageError: A segmentation cannot refer to them: they lack identifiers, or are several planes
-            without a place, at one place, or turned against each other.
+        UsageError: A segmentation cannot refer to them: they lack identifiers, belong to several
+            studies, or are several planes without a place, at one place, or turned against each other.
     """
     frames = frames_of(headers[0], name)
     places = _places(headers, frames, name)
     sources = [_identified(header, name) for header in headers]
+    if len({source.StudyInstanceUID for source in sources}) > 1:
+        raise UsageError(f"{name}: its files belong to several studies, and a segmentation to one; {_ELSE}")
     if places is None:
         return sources
     space = text(headers[0], "FrameOfReferenceUID") or generate_uid(

@@ -184,10 +184,11 @@ class _Background:
         level = (bins[common] + bins[common + 1]) / 2
         flat = np.abs(dark - level) < FLAT * (tissue - level)
         share = np.count_nonzero(flat) / edge.size
-        if level - low > DARK * (high - low) or share < SEEN or np.mean(flat) < CLEAR:
-            return None
         below = dark[dark < level] - level  # tissue adds to the half above
         noise = np.sqrt(np.mean(below**2)) if below.size else 0.0
+        lowest = max(DARK * (high - low), 3 * noise)  # of what was subtracted from, noise goes below
+        if level - low > lowest or share < SEEN or np.mean(flat) < CLEAR:
+            return None
         return _Background(float(level), float(noise), float(tissue), share)
 
     def end(self, least: float, most: float = np.inf) -> float:

@@ -203,7 +203,7 @@ class Worker:
     def _write(self, unit: Unit, image: Image, masks: Mapping[str, Mask]) -> tuple[dict[str, str], list[str]]:
         """Write the masks: the file of each label, below the run's folder, and doubts in words."""
         stem, folder = self.stems[unit.name], Path(self.out) / "masks"
-        doubts = []
+        doubts: list[str] = []
         if self.format == "own" and unit.format == "dicom":
             try:
                 path = write_seg(

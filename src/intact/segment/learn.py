@@ -59,7 +59,7 @@ class Card:
     images: int
     held_out: int
     modality: str
-    measured: dict[str, dict[str, list[float | None]]]
+    measured: dict[str, dict[str, tuple[float | None, ...]]]
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def load(folder: str | Path) -> tuple[Network, Card]:
             f"{folder} is a model that screens, not one that segments: use it with `intact screen`"
         )
     try:
-        kind = METHODS[manifest["card"]["method"]]
+        kind = _networks()[manifest["card"]["method"]]
         network = kind(**manifest["fields"]).load(tensors, manifest["learned"])
     except (KeyError, TypeError, RuntimeError) as error:
         raise ModelError(
@@ -192,7 +192,7 @@ def make_network(method: str, fields: Mapping[str, Any]) -> tuple[Network, list[
     Raises:
         UsageError: Unknown method or field, or a value of another type than the field's.
     """
-    networks = {name: kind for name, kind in METHODS.items() if issubclass(kind, Network)}
+    networks = _networks()
     if method not in networks:
         raise UsageError(f"{method!r} does not learn from masks; choose one of {', '.join(networks)}")
     suited, notes = dict(fields), []
@@ -202,7 +202,7 @@ def make_network(method: str, fields: Mapping[str, Any]) -> tuple[Network, list[
     return configure(networks, method, suited), notes
 
 
-def measure(network: Network, cases: Sequence[Case]) -> dict[str, dict[str, list[float | None]]]:
+def measure(network: Network, cases: Sequence[Case]) -> dict[str, dict[str, tuple[float | None, ...]]]:
     """For each label and metric the mean over patients and its 95 % interval."""
     found: dict[str, list[dict[str, float]]] = {}
     for case in progress.track(cases, "measuring", len(cases)):
@@ -213,11 +213,13 @@ def measure(network: Network, cases: Sequence[Case]) -> dict[str, dict[str, list
     return {label: means(rows, patients) for label, rows in found.items()}
 
 
-def means(rows: Sequence[Mapping[str, float]], patients: Sequence[str]) -> dict[str, list[float | None]]:
+def means(
+    rows: Sequence[Mapping[str, float]], patients: Sequence[str]
+) -> dict[str, tuple[float | None, ...]]:
     """For each metric of `compare` the mean over patients and its 95 % interval; None for NaN."""
     found = aggregate(rows, patients).metrics
     return {
-        name: [None if np.isnan(x) else float(x) for x in (of.value, of.low, of.high)]
+        name: tuple(None if np.isnan(x) else float(x) for x in (of.value, of.low, of.high))
         for name, of in found.items()
     }
 
@@ -249,6 +251,10 @@ def by_stem(folder: Path) -> dict[str, Path]:
         raise UsageError(f"{folder} is not a folder: give one that holds a mask for each image")
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {stem_of(path).removesuffix("_mask").removesuffix("_seg"): path for path in paths}
+
+
+def _networks() -> dict[str, type[Network]]:
+    return {name: kind for name, kind in METHODS.items() if issubclass(kind, Network)}
 
 
 def _pair(units: Sequence[Unit], masks: Mapping[str, str | Path], rejected: list[Rejected]) -> list[Case]:

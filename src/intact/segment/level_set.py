@@ -4,7 +4,8 @@ Chan and Vese, "Active contours without edges", IEEE TIP 10(2), 2001.
 Caselles, Kimmel, Sapiro, "Geodesic active contours", IJCV 22(1), 1997.
 
 Differs from the papers: both look at the seed's neighbourhood alone, in a grid of one spacing along
-all axes, and move the region itself instead of a level-set function.
+all axes and without the plane that bias lays over it, and move the region itself instead of a
+level-set function.
 
 Chan and Vese's region is found by convolution and a threshold (Wang, Li, Wei, Wang, "An efficient
 iterative thresholding method for image segmentation", J. Comput. Phys. 350, 2017). Medians stand
@@ -30,7 +31,8 @@ from scipy import ndimage, stats
 
 from intact.segment.base import Classical, Mask, Scene, Values, component_at, distance_from, fill_holes
 
-REACH = 2.5  # radii around the seed that are looked at: enough of the outside, where bias hardly matters
+REACH = 2.5  # radii around the seed that are looked at: enough of the outside, and bias is a plane there
+GENTLE = 2.0  # sigma in voxels before the slope of that plane is taken
 VOXELS = 500_000  # of the grid, about, at most: it then takes seconds; but ...
 ENOUGH = 8  # ... this many voxels of the grid in a radius are always granted
 FINEST = 5  # voxels of the geodesic contour's grid in a radius, at least: with fewer it cannot turn
@@ -41,6 +43,7 @@ LENGTH = 1.5  # sigma in voxels of the Gaussian that measures the length of Chan
 STEPS = 100  # of Chan-Vese at most; ten are usual
 
 BUD = 0.4  # radii of the geodesic contour's first region, or less, for it begins where it is free to grow
+ASTRAY=0.6
 CORE = 1.5  # voxels around the seed that are never given up: smoothing would wear off what is smaller
 RIM = 0.3  # radii to both sides of the expected edge, in which the object's edge is looked for ...
 STRONG = 0.8  # ... as this quantile of gradients, for there is more in the rim than the edge
@@ -80,7 +83,7 @@ class _Around:
         self.near = _zoomed(near.astype(np.float32), shape) > 0.5
         # Where voxels are left out, the others stand for them.
         values = ndimage.gaussian_filter(values, [0.5 / zoom if zoom < 1 else 0.0 for zoom in zooms])
-        self.values = _zoomed(values, shape)
+        self.values = _levelled(_zoomed(values, shape), self.near)
 
     def back(self, region: Mask) -> Mask:
         """The part of a region at the seed, without holes, in the scene's grid."""
@@ -95,7 +98,7 @@ class ChanVese(Classical):
     """The region that is told best from what is around it by two values, in a short contour.
 
     Edges may be blurred or broken, but the object has to be brighter than its surroundings, and
-    each should be of one brightness for the most part.
+    each should be of one brightness for the most part, apart from one slope that both share.
 
     Args:
         length: Weight of the contour's length, in variances of the noise; more is smoother.
@@ -154,17 +157,24 @@ class Geodesic(Classical):
         smooth, gradient, free = self._edges(around, rim)
         if not gradient[rim].any():
             return np.zeros(scene.values.shape, bool)
-        core = around.near & (around.distance * around.radius <= CORE)
-        region = core | component_at(free & around.near & (around.distance <= BUD), around.seed)
+        bud, core = self._bud(around, free)
         front = _Front(around.near, core)
 
         rise = _slopes(gradient)
         growth = int(2 * REACH * around.radius) + 20  # twice the way to the farthest voxel
-        region = front.move(region, rise, free, growth)
+        region = front.move(bud, rise, free, growth)
 
         bend = ndimage.laplace(smooth, mode="nearest") / np.maximum(gradient, np.float32(1e-12))
         rise = [change + bend * slope for change, slope in zip(rise, _slopes(smooth), strict=True)]
         return around.back(front.move(region, rise, np.zeros_like(free), LAST))
+
+    def _bud(self, around: _Around, free: Mask) -> tuple[Mask, Mask]:
+        """The first region, and its core: where the contour is free to grow, if that is not far from the seed."""
+        open_ = np.where(free & around.near, around.distance, np.inf)
+        start = np.unravel_index(np.argmin(open_), free.shape) if open_.min() <= ASTRAY else around.seed
+        away = distance_from(start, free.shape, (1 / around.radius,) * free.ndim)
+        core = around.near & (away * around.radius <= CORE)
+        return core | component_at(free & around.near & (away <= BUD), start), core
 
     def _edges(self, around: _Around, rim: Mask) -> tuple[Values, Values, Mask]:
         """The image at the finest scale at which the edge is clear, its gradient, and where that is low."""
@@ -219,6 +229,15 @@ class _Front:
         moved = np.zeros_like(region)
         moved[box] = self.near[box] & (_blurred(contour, SMOOTH) > 0.5)
         return moved | self.core
+
+
+def _levelled(values: Values, near: Mask) -> Values:
+    """Without the plane that bias lays over an image; the median slope is blind to the object."""
+    if not near.any():
+        return values
+    slopes = [np.median(slope[near]) for slope in _slopes(_blurred(values, GENTLE))]
+    steps = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in values.shape), indexing="ij", sparse=True)
+    return values - sum(slope * step for slope, step in zip(slopes, steps, strict=True))
 
 
 def _blurred(values: Values, sigma: float) -> Values:

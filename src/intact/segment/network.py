@@ -94,7 +94,8 @@ class Network(Segmenter):
             NotFittedError: Nothing was learned yet.
             UsageError: A plane for a network of volumes, or a time series.
         """
-        return dict(zip(self.labels_, self.probabilities(image) >= 0.5, strict=True))
+        chances = self.probabilities(image)
+        return dict(zip(self.labels_, chances >= 0.5, strict=True))
 
     @final
     @torch.no_grad()

@@ -19,6 +19,7 @@ from numpy import ndarray
 from scipy import ndimage
 from skimage import segmentation
 
+from intact.errors import UsageError
 from intact.segment.base import Classical, Mask, Scene, Values, component_at
 
 SIGMA = 0.8  # smoothing, in finest voxels: a third of white noise stays, and most of small objects
@@ -40,6 +41,9 @@ class RandomWalker(Classical):
             the deviation of the values. With more, the border follows edges, and noise; with less
             it goes the shortest way between the seeds.
         reach: Radii around the seed. What is farther is not the object.
+
+    Raises:
+        UsageError: Beta is negative. The reach is not above 1.
     """
 
     beta: float = 130.0
@@ -47,6 +51,12 @@ class RandomWalker(Classical):
 
     family: ClassVar[str] = "graph"
     source: ClassVar[str] = "Grady, IEEE Trans. PAMI 28(11), 2006"
+
+    def __post_init__(self) -> None:
+        if self.beta < 0:
+            raise UsageError(f"a beta of {self.beta} would seek unlike neighbours: give 0 or more")
+        if self.reach <= 1:
+            raise UsageError(f"a reach of {self.reach} radii ends inside the object: give more than 1")
 
     def _segment(self, scene: Scene) -> Mask:
         box = scene.crop(self.reach)

@@ -4,7 +4,8 @@ Adams and Bischof, "Seeded region growing", IEEE Trans. PAMI 16(6), 1994.
 
 Differs from the paper: there are two regions, one around the seed and one of everything else near it;
 a round assigns all voxels at once, by medians instead of means, and starts over from the seed, so
-that a region can give back what it took too early; the image is smoothed first; holes are filled.
+that a region can give back what it took too early; the image is smoothed first; at last, holes are
+filled.
 Rules that allow a number of standard deviations around the region's own mean (as in Yanowitz and
 Bruckstein's and ITK's confidence connected filters) know nothing of the surroundings: what is right
 for a clear edge runs out of a faint one.
@@ -17,6 +18,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from intact.errors import UsageError
 from intact.segment.base import Classical, Mask, Scene, Values, component_at, fill_holes
 
 SIGMA = 0.8  # smoothing, in finest voxels: a third of white noise stays, and most of small objects
@@ -33,12 +35,19 @@ class RegionGrowing(Classical):
     Args:
         reach: Radii around the seed that are looked at. What is farther is not the object: this
             stops what runs out through a gap in the edge.
+
+    Raises:
+        UsageError: The reach is not above 1.
     """
 
     reach: float = 2.5
 
     family: ClassVar[str] = "region"
     source: ClassVar[str] = "Adams and Bischof, IEEE Trans. PAMI 16(6), 1994"
+
+    def __post_init__(self) -> None:
+        if self.reach <= 1:
+            raise UsageError(f"a reach of {self.reach} radii ends inside the object: give more than 1")
 
     def _segment(self, scene: Scene) -> Mask:
         box = scene.crop(self.reach)
@@ -50,7 +59,7 @@ class RegionGrowing(Classical):
             if (region == before).all():
                 break
         found = np.zeros_like(scene.within)
-        found[box] = region
+        found[box] = fill_holes(region)
         return found
 
 
@@ -61,4 +70,4 @@ def _grown(region: Mask, values: Values, near: Mask, seed: tuple[int, ...]) -> M
         return region & near
     inside, outside = np.median(values[region]), np.median(values[around])
     alike = near & (np.abs(values - inside) < np.abs(values - outside))
-    return fill_holes(component_at(alike, seed))
+    return component_at(alike, seed)

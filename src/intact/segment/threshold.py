@@ -36,6 +36,7 @@ from intact.errors import UsageError
 from intact.segment.base import SMALLEST, Classical, Mask, Scene, Values, component_at, fill_holes
 
 SIGMA = 1.0  # smoothing, in voxels: noise falls to a third, edges stay
+RANGE = (-1.0, 2.0)  # of values: one of thousands, such as metal, would be a class of its own
 BINS = 256  # of the histogram: a bin is then narrower than the noise
 WIDTHS = 2.0 ** np.arange(0, 6, 0.5)  # standard deviations of the histogram's smoothing, in bins
 STEEP = 1 / 4  # of the voxels: those of outlines, which would fill the valley
@@ -267,12 +268,13 @@ def tidy(mask: Mask, scene: Scene) -> Mask:
 
 
 def _focus(scene: Scene, share: float) -> tuple[Scene, tuple[slice, ...]]:
-    """The part of a scene that `regions` need, and where it lies."""
-    if not scene.given:
-        return scene, (slice(None),) * scene.values.ndim
-    box = scene.crop(max(_times(scene, share), REACH))
-    seed = tuple(at - side.start for at, side in zip(scene.seed, box, strict=True))
-    return replace(scene, values=scene.values[box], within=scene.within[box], seed=seed), box
+    """The part of a scene that `regions` need, without outliers, and where it lies."""
+    box, seed = (slice(None),) * scene.values.ndim, scene.seed
+    if scene.given:
+        box = scene.crop(max(_times(scene, share), REACH))
+        seed = tuple(at - side.start for at, side in zip(scene.seed, box, strict=True))
+    values = np.clip(scene.values[box], *RANGE)
+    return replace(scene, values=values, within=scene.within[box], seed=seed), box
 
 
 def _times(scene: Scene, share: float) -> float:

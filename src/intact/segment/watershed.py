@@ -19,6 +19,7 @@ import numpy as np
 from scipy import ndimage
 from skimage import segmentation
 
+from intact.errors import UsageError
 from intact.segment.base import Classical, Mask, Scene
 
 SIGMA = 1.0  # smoothing, in finest voxels: with less, noise makes edges of its own
@@ -37,12 +38,19 @@ class Watershed(Classical):
     Args:
         reach: Radii around the seed. What is farther is not the object; the edge is looked for
             between a third of a radius and here.
+
+    Raises:
+        UsageError: The reach is not above 1.
     """
 
-    reach: float = 2.5
+    reach: float = 2.0
 
     family: ClassVar[str] = "region"
     source: ClassVar[str] = "Beucher and Meyer, Mathematical Morphology in Image Processing, 1993"
+
+    def __post_init__(self) -> None:
+        if self.reach <= 1:
+            raise UsageError(f"a reach of {self.reach} radii ends inside the object: give more than 1")
 
     def _segment(self, scene: Scene) -> Mask:
         box = scene.crop(self.reach)

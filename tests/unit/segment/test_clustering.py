@@ -135,6 +135,21 @@ def test_few_values_for_many_clusters_are_no_trouble(method, seed):
 
 
 @EVERY
+def test_fewer_voxels_than_clusters_are_no_trouble(method):
+    within = np.zeros((64, 64), bool)
+    within[32, 32:35] = True
+    image = Image(np.random.default_rng(0).random((64, 64)))
+    found = method(clusters=5, radius_mm=3).segment(image, seed=(32, 33), within=within)
+    assert found.any()
+    assert not (found & ~within).any()
+
+
+def test_a_mixture_sees_small_objects_that_smoothing_blurs():
+    image, mask, voxel = lesion_in_organ(3, radius=3.0)
+    assert dice(GaussianMixture().segment(image, seed=voxel, within=organ(image)), mask) > 0.9
+
+
+@EVERY
 def test_a_sample_tells_the_clusters_and_the_random_seed_tells_the_sample(method, monkeypatch):
     image, mask, _ = lesion_in_organ(0)
     within = organ(image)

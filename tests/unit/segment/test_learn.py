@@ -145,7 +145,8 @@ def test_volumes_and_nifti_get_masks_of_their_own_grid(tmp_path):
     z, y, x = np.mgrid[:12, :32, :30]
     inside = np.sqrt((2 * (z - 6)) ** 2 + (y - 15) ** 2 + (x - 14) ** 2) < 8
     affine = np.array([[1.5, 0, 0, -20], [0, 1.5, 0, 9], [0, 0, 3, 4], [0, 0, 0, 1.0]])
-    image = Image((inside * 300 + rng.normal(0, 20, inside.shape)).astype(np.int16),
+    body = (y - 16) ** 2 + (x - 15) ** 2 < 14**2
+    image = Image((body * 300 + inside * 300 + rng.normal(0, 20, inside.shape)).astype(np.int16),
                   spacing=(3.0, 1.5, 1.5), affine=affine)  # fmt: skip
     write(image, tmp_path / "v.nii.gz")
     segment_archive([tmp_path / "v.nii.gz"], tmp_path / "out", By(method="otsu", seed=(6, 15, 14)), workers=0)

@@ -9,7 +9,17 @@ from scipy import ndimage
 from intact.data.phantom_lesion import lesion_in_organ
 from intact.errors import UsageError
 from intact.image import Image, Scale
-from intact.segment.threshold import BINS, Histogram, Hysteresis, MultiOtsu, Otsu, class_means, valley
+from intact.segment.base import Scene
+from intact.segment.threshold import (
+    BINS,
+    Histogram,
+    Hysteresis,
+    MultiOtsu,
+    Otsu,
+    adjacent,
+    class_means,
+    valley,
+)
 
 METHODS = {
     "otsu": Otsu,
@@ -135,6 +145,15 @@ def test_what_was_never_measured_does_no_harm(method):
     assert np.array_equal(pixels, before, equal_nan=True)
 
 
+@EXACT
+def test_a_voxel_of_metal_does_no_harm(method):
+    image, mask, voxel = lesion_in_organ(2)
+    within = organ(image)
+    pixels = image.pixels.copy()
+    pixels[voxel[0], voxel[1] + 15] = 3e4
+    assert dice(method().segment(Image(pixels), seed=voxel, within=within), mask) > 0.94
+
+
 @EVERY
 @pytest.mark.parametrize("shape", [(30, 30), (6, 20, 20)])
 @pytest.mark.parametrize("seeded", [True, False])
@@ -160,6 +179,46 @@ def test_only_the_neighbourhood_of_a_seed_matters(method):
     moved = tuple(at + 50 for at in voxel)
     again = method(radius_mm=8).segment(wide, seed=moved, within=np.pad(within, 50))
     assert np.array_equal(again, np.pad(found, 50))
+
+
+@EXACT
+def test_the_rim_of_the_scene_is_no_tissue(method):
+    """A mask drawn too wide takes in the partial volume of the organ's border."""
+    image, mask, _ = lesion_in_organ(2, noise=0.03)
+    within = ndimage.binary_dilation(organ(image), iterations=2)
+    assert dice(method().segment(image, within=within), mask) > 0.94
+
+
+@EXACT
+def test_a_bridge_does_not_join_what_it_leads_to(method):
+    values = ball((32, 20), 7) | ball((32, 42), 7)
+    bridged = values.copy()
+    bridged[32:34, 20:42] = True
+    found = method(radius_mm=10).segment(Image(bridged.astype(np.float32)), seed=(32, 20), within=EVERYWHERE)
+    assert dice(found, ball((32, 20), 7)) > 0.9
+
+
+@EXACT
+def test_an_object_too_thin_to_be_opened_is_kept(method):
+    values = np.zeros((64, 64), np.float32)
+    values[32, 28:37] = 1.0  # as bright as the other once it is smoothed
+    values[40:46, 28:37] = 0.5
+    found = method(radius_mm=6).segment(Image(values), seed=(32, 32), within=EVERYWHERE)
+    assert found[32, 30:35].all()
+    assert not found[36:].any()
+
+
+@pytest.mark.parametrize(
+    ("spacing", "expected"),
+    [
+        ((1.0, 1.0, 1.0), ndimage.generate_binary_structure(3, 1)),
+        ((3.0, 0.7, 0.7), np.pad(ndimage.generate_binary_structure(2, 1)[None], [(1, 1), (0, 0), (0, 0)])),
+    ],
+)
+def test_neighbours_are_near_in_mm(spacing, expected):
+    values = np.zeros((5, 5, 5), np.float32)
+    scene = Scene(values, spacing, values == 0, (2, 2, 2), True, 1.0, 0.0)
+    assert np.array_equal(adjacent(scene), expected)
 
 
 def test_several_classes_are_not_fooled_by_a_blurred_outline():
