@@ -22,6 +22,7 @@ Mask = Bool[ndarray, "..."]  # [h,w] or [d,h,w], as the image's shape
 Values = Float[ndarray, "..."]
 
 SCALES = 8  # radii tried when the object's is not known
+ENOUGH = 2**18  # voxels that an object is searched in
 SMALLEST = 2.0  # radius in voxels of what can still be told from noise
 # A peak of the contrast over radii, as shares of the highest one, and of itself when it is passed.
 # Chosen on lesion phantoms, lungs and tumours: over 95 % of radii come out within a factor of 1.6.
@@ -241,6 +242,13 @@ def _conspicuous(
     Lindeberg, "Feature detection with automatic scale selection", IJCV 1998. The outside is filled
     with the median, or else the border of the body would be the clearest edge of all.
     """
+    every = max(1, round((values.size / ENOUGH) ** (1 / values.ndim)))
+    if every > 1:  # large images are searched on a coarser grid, or it would take longer than the rest
+        some = (slice(None, None, every),) * values.ndim
+        wider = tuple(every * step for step in spacing)
+        smooth = ndimage.gaussian_filter(np.where(within, values, np.median(values[within])), every / 2)
+        if within[some].any():
+            return tuple(every * at for at in _conspicuous(smooth[some], within[some], wider, radius_mm))
     filled = np.where(within, values, np.median(values[within]))
     inner = ndimage.distance_transform_edt(within, sampling=spacing)
     best, place = -np.inf, np.unravel_index(int(np.argmax(inner)), values.shape)

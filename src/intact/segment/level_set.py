@@ -42,9 +42,9 @@ DENOISE = 0.7  # sigma in voxels before Chan-Vese: leaves 0.4 of white noise in 
 LENGTH = 1.5  # sigma in voxels of the Gaussian that measures the length of Chan and Vese's contour
 STEPS = 100  # of Chan-Vese at most; ten are usual
 
-BUD = 0.4  # radii of the geodesic contour's first region, or less, for it begins where it is free to grow
-ASTRAY=0.6
-CORE = 1.5  # voxels around the seed that are never given up: smoothing would wear off what is smaller
+ASTRAY = 0.6  # radii from the seed at most at which the geodesic contour begins: farther, it may be outside
+BUD = 0.4  # radii of its first region, or less, as far as it is free to grow
+CORE = 1.5  # voxels about where it began that are never given up: smoothing would wear off what is smaller
 RIM = 0.3  # radii to both sides of the expected edge, in which the object's edge is looked for ...
 STRONG = 0.8  # ... as this quantile of gradients, for there is more in the rim than the edge
 QUIET = 0.25  # quantile of gradients that tells the noise: the rest of the neighbourhood may hold edges
@@ -151,57 +151,60 @@ class Geodesic(Classical):
 
     def _segment(self, scene: Scene) -> Mask:
         around = _Around(scene, FINEST)
-        rim = around.near & (np.abs(around.distance - 1) <= RIM)
-        if not rim.any():
+        edges = self._edges(around)
+        if edges is None:
             return np.zeros(scene.values.shape, bool)
-        smooth, gradient, free = self._edges(around, rim)
-        if not gradient[rim].any():
-            return np.zeros(scene.values.shape, bool)
-        bud, core = self._bud(around, free)
+        smooth, gradient, free = edges
+        core, region = _bud(around, free & around.near)
         front = _Front(around.near, core)
 
         rise = _slopes(gradient)
         growth = int(2 * REACH * around.radius) + 20  # twice the way to the farthest voxel
-        region = front.move(bud, rise, free, growth)
+        region = front.move(region, rise, free, growth)
 
         bend = ndimage.laplace(smooth, mode="nearest") / np.maximum(gradient, np.float32(1e-12))
         rise = [change + bend * slope for change, slope in zip(rise, _slopes(smooth), strict=True)]
         return around.back(front.move(region, rise, np.zeros_like(free), LAST))
 
-    def _bud(self, around: _Around, free: Mask) -> tuple[Mask, Mask]:
-        """The first region, and its core: where the contour is free to grow, if that is not far from the seed."""
-        open_ = np.where(free & around.near, around.distance, np.inf)
-        start = np.unravel_index(np.argmin(open_), free.shape) if open_.min() <= ASTRAY else around.seed
-        away = distance_from(start, free.shape, (1 / around.radius,) * free.ndim)
-        core = around.near & (away * around.radius <= CORE)
-        return core | component_at(free & around.near & (away <= BUD), start), core
+    def _edges(self, around: _Around) -> tuple[Values, Values, Mask] | None:
+        """The image at the finest scale at which the edge is clear, its gradient, and where that is low.
 
-    def _edges(self, around: _Around, rim: Mask) -> tuple[Values, Values, Mask]:
-        """The image at the finest scale at which the edge is clear, its gradient, and where that is low."""
+        None if there is no edge where that of the object should be.
+        """
+        rim = around.near & (np.abs(around.distance - 1) <= RIM)
         sigma = 1.0
-        while True:
+        while rim.any():
             smooth = _blurred(around.values, sigma)
             slopes = _slopes(smooth)
             gradient = np.sqrt(sum(slope**2 for slope in slopes))
+            if not gradient[rim].any():
+                break
             # Slopes of noise are normal, and so the root of the sum of their squares has a chi distribution.
             noise = np.quantile(gradient[around.near], QUIET) / stats.chi.ppf(QUIET, len(slopes))
             edge = np.quantile(gradient[rim], STRONG)
             if edge > CLEAR * self.stop * noise or COARSER * sigma > COARSEST * around.radius:
                 return smooth, gradient, gradient <= np.clip(self.stop * noise, LEAST * edge, MOST * edge)
             sigma *= COARSER
+        return None
+
+
+def _bud(around: _Around, free: Mask) -> tuple[Mask, Mask]:
+    """Core and whole of the first region: off the edge if the seed lies on it, unless that is far."""
+    nearest = np.unravel_index(int(np.argmin(np.where(free, around.distance, np.inf))), free.shape)
+    start = around.seed
+    if free[nearest] and around.distance[nearest] <= ASTRAY:
+        start = tuple(int(at) for at in nearest)
+    away = distance_from(start, free.shape, (1 / around.radius,) * free.ndim)
+    core = around.near & (away * around.radius <= CORE)
+    return core, core | component_at(free & (away <= BUD), start)
 
 
 @dataclass(frozen=True, eq=False)
 class _Front:
-    """A contour on its way.
+    """A contour on its way."""
 
-    Args:
-        near: Where it may go.
-        core: What it never gives up.
-    """
-
-    near: Mask
-    core: Mask
+    near: Mask  # where it may go
+    core: Mask  # what it never gives up
 
     def move(self, region: Mask, rise: list[Values], free: Mask, steps: int) -> Mask:
         """Step until it stays as it is, or goes to and fro."""
