@@ -11,6 +11,7 @@ from intact.segment.auto import Auto
 from intact.segment.base import Classical, Mask, Segmenter
 from intact.segment.clustering import FuzzyCMeans, GaussianMixture, KMeans
 from intact.segment.graph_cut import GraphCut
+from intact.segment.lettering import text
 from intact.segment.level_set import ChanVese, Geodesic
 from intact.segment.lungs import lungs
 from intact.segment.network import Network
@@ -47,6 +48,7 @@ REGIONS: dict[str, Callable[[Image], Mask]] = {
     "field_of_view": field_of_view,
     "head": head,
     "lungs": lungs,
+    "text": text,
 }
 
 __all__ = ["METHODS", "REGIONS", "Classical", "Network", "Segmenter"]

@@ -24,8 +24,9 @@ Values = Float[ndarray, "..."]
 
 SKIN = -500.0  # HU, half way between air (-1000) and water (0): cuts a blurred skin in its middle
 LEAST = -1100.0  # HU; air is -1000 with a noise of some tens: what is lower was never measured
-LUNG = -930.0  # HU; lungs as a whole are denser, emphysema included, and the room's air is not
-TABLE = 10.0  # mm; the shells of tables, tubes and wires are thinner
+LUNG = -880.0  # HU; lungs as a whole are denser, mattresses and the air of the room are not
+TABLE = 6.0  # mm; the shells of tables, tubes and wires are thinner, walls of the body are not
+MEDIAN = 5  # pixels; quiets JPEG noise in black
 # Lengths as shares of the shorter side, where there is no scale to trust.
 BLUR = 0.004  # sigma before a threshold: one pixel of 256
 THIN = 0.012  # width of what is removed: letters, frames, shells of tables
@@ -43,7 +44,7 @@ PART = 0.35  # of the largest part: two legs are alike, a table is smaller
 SEEN = 0.05  # of the border: less than this is a dark corner of the body
 CLEAR = 0.25  # of what is dark at the border: if less of it is flat, it is dark tissue
 LINE = 0.5  # of a row: a frame drawn around the image, longer than any bone that is as thin
-AROUND = 0.7  # of the border of the field: with so much background there, it surrounds the body
+AROUND = 0.5  # of the border of the field: with so much background there, it surrounds the body
 RECORDS_AIR = ("CT", "MR", "PT", "NM")  # modalities that store the air around the patient, with its noise
 FILLED = ("US", "IVUS", "XA", "RF", "ES", "OP", "OPT")  # whose field the body fills; blood in US is black
 
@@ -58,7 +59,7 @@ def body(image: Image) -> Mask:
         bool, of the image's shape, never empty. The field of view where the body fills it. Parts
         much smaller than the largest one are lost, such as an arm beside a chest.
     """
-    grey = _Grey.of(image)
+    grey = Grey.of(image)
     if grey.hounsfield:
         rows, columns = image.spacing[-2:] if image.spacing else (1.0, 1.0)
         mask = _opened(_dense(grey), TABLE / rows, TABLE / columns)
@@ -104,7 +105,7 @@ def field_of_view(image: Image) -> Mask:
     Returns:
         bool, of the image's shape, never empty.
     """
-    grey = _Grey.of(image)
+    grey = Grey.of(image)
     inside = grey.measured
     if not grey.hounsfield:
         inside = inside & ~_constant(grey.values)
@@ -118,7 +119,7 @@ def field_of_view(image: Image) -> Mask:
 
 
 @dataclass(frozen=True, eq=False)
-class _Grey:
+class Grey:
     """An image as these functions see it.
 
     Args:
@@ -133,7 +134,8 @@ class _Grey:
     hounsfield: bool
 
     @staticmethod
-    def of(image: Image) -> _Grey:
+    def of(image: Image) -> Grey:
+        """What is seen of an image."""
         values = image.physical()
         measured = ~image.padding_mask()
         if values.ndim > len(image.shape):
@@ -147,7 +149,7 @@ class _Grey:
         if image.photometric == "MONOCHROME1":
             values = -values
         least = values[measured].min() if measured.any() else np.float32(0)
-        return _Grey(np.where(measured, values, least), measured, bool(told or likely))
+        return Grey(np.where(measured, values, least), measured, bool(told or likely))
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ class _Background:
         return self.level + min(max(4 * self.noise, least * way), most * way)
 
 
-def _dense(grey: _Grey) -> Mask:
+def _dense(grey: Grey) -> Mask:
     """What is no air, and the lungs that the frame cuts open."""
     dense = grey.measured & (grey.values > SKIN)
     labels, count = ndimage.label(_from_frame(~dense) & grey.measured, _in_plane(dense.ndim))
@@ -239,8 +241,9 @@ def _constant(values: Values) -> Mask:
 
 def _black(values: Values) -> Mask:
     """What the frame joins to black, in a picture."""
-    size = 2 * BLUR * min(values.shape[-2:])
-    quiet = ndimage.median_filter(values, _box(values.ndim, size, size))
+    frames = [1] * (values.ndim - 2)
+    quiet = ndimage.median_filter(values, [*frames, MEDIAN, 1])  # by rows, then columns: fast
+    quiet = ndimage.median_filter(quiet, [*frames, 1, MEDIAN])
     background = _Background.of(quiet, np.ones(values.shape, bool))
     if background is None:
         return np.zeros(values.shape, bool)

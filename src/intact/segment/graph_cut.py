@@ -32,7 +32,10 @@ from intact.segment.base import Classical, Mask, Scene, Values, component_at, fi
 SIGMA = 0.8  # smoothing, in finest voxels: a third of white noise stays, and most of small objects
 CORE = 1 / 3  # radii around the seed that are the object: inside it, if the seed is off its centre
 AROUND = 1.5  # radii: from here on, most voxels are surroundings
-ROUNDS = 5  # at most: later ones change little
+ROUNDS = 3  # later ones change little
+# Least deviation on either side, in differences between both: voxels at the border hold part of each,
+# so that without noise the side with more of these would take them all.
+NARROWEST = 0.2
 LEAST_NOISE = 0.01  # in units of values, so that an image without noise has finite costs
 NEIGHBOURS = {2: 2, 3: 1}  # axes along which a neighbour may differ, for planes and volumes
 UNIT = 100  # of cost: capacities are whole numbers, these are hundredths
@@ -82,7 +85,7 @@ class GraphCut(Classical):
         for _ in range(ROUNDS):
             if not outside.any():
                 break
-            gain = _unlikeliness(values, outside, noise) - _unlikeliness(values, inside, noise)
+            gain = _likelier(values, inside, outside, noise)
             gain[far], gain[core] = -np.inf, np.inf
             before, inside = inside, component_at(least_cut(gain, *links), seed)
             outside = ~inside & ~far
@@ -93,12 +96,16 @@ class GraphCut(Classical):
         return found
 
 
-def _unlikeliness(values: Values, seeds: Mask, noise: float) -> Values:
-    """Minus the logarithm of the likelihood of values, for a Gaussian like that of the seeds."""
-    centre = np.median(values[seeds])
-    # The median of absolute deviations, so that a few voxels of the other side widen nothing.
-    spread = max(1.4826 * float(np.median(np.abs(values[seeds] - centre))), noise)
-    return (values - centre) ** 2 / (2 * spread**2) + np.log(spread)
+def _likelier(values: Values, inside: Mask, outside: Mask, noise: float) -> Values:
+    """How much likelier values are inside than outside, in nats, if they are Gaussian on both sides."""
+    centres = [np.median(values[side]) for side in (inside, outside)]
+    least = max(noise, NARROWEST * abs(centres[0] - centres[1]))
+    costs = []
+    for side, centre in zip((inside, outside), centres, strict=True):
+        # The median of absolute deviations, so that a few voxels of the other side widen nothing.
+        spread = max(1.4826 * float(np.median(np.abs(values[side] - centre))), least)
+        costs.append((values - centre) ** 2 / (2 * spread**2) + np.log(spread))
+    return costs[1] - costs[0]
 
 
 def _links(
@@ -138,15 +145,14 @@ def least_cut(gain: Values, first: Ends, second: Ends, cost: Float[ndarray, "lin
     gains = np.rint(UNIT * np.clip(gain.ravel(), -LARGEST, LARGEST)).astype(np.int32)
     costs = np.rint(UNIT * cost).astype(np.int32)
     links = np.bincount(first, costs, gains.size) + np.bincount(second, costs, gains.size)
-    # A voxel that gains more than all its links cost is on its side in some best division: it
+    # A voxel that gains more than all its links cost is on its side in every best division: it
     # becomes part of that side's terminal, as seeds are.
-    free = np.flatnonzero(np.abs(gains) < links)
+    free = np.flatnonzero(np.abs(gains) <= links)
     source, sink = free.size, free.size + 1
     node = np.where(gains > 0, source, sink)
     node[free] = np.arange(free.size)
     capacity = _capacities(node[first], node[second], costs, gains[free])
-    residual = capacity - csgraph.maximum_flow(capacity, source, sink).flow
-    residual.eliminate_zeros()
+    residual = capacity - csgraph.maximum_flow(capacity, source, sink).flow > 0
     inside = np.zeros(free.size + 2, bool)
     inside[csgraph.breadth_first_order(residual, source, return_predecessors=False)] = True
     mask: Mask = inside[node].reshape(gain.shape)

@@ -33,9 +33,7 @@ from intact.segment.base import Classical, Mask, Scene, Values, component_at, di
 
 REACH = 2.5  # radii around the seed that are looked at: enough of the outside, and bias is a plane there
 GENTLE = 2.0  # sigma in voxels before the slope of that plane is taken
-VOXELS = 500_000  # of the grid, about, at most: it then takes seconds; but ...
-ENOUGH = 8  # ... this many voxels of the grid in a radius are always granted
-FINEST = 5  # voxels of the geodesic contour's grid in a radius, at least: with fewer it cannot turn
+VOXELS = 500_000  # of the grid, about, at most: 16 in a radius of a volume, 140 in one of a plane
 
 INSIDE = 0.7  # radii of Chan and Vese's first region: within the object even where the radius is too large
 DENOISE = 0.7  # sigma in voxels before Chan-Vese: leaves 0.4 of white noise in a plane, and all corners
@@ -43,15 +41,14 @@ LENGTH = 1.5  # sigma in voxels of the Gaussian that measures the length of Chan
 STEPS = 100  # of Chan-Vese at most; ten are usual
 
 ASTRAY = 0.6  # radii from the seed at most at which the geodesic contour begins: farther, it may be outside
-BUD = 0.4  # radii of its first region, or less, as far as it is free to grow
-CORE = 1.5  # voxels about where it began that are never given up: smoothing would wear off what is smaller
+BUD = 0.4  # radii of its first region, which is to lie within the object
 RIM = 0.3  # radii to both sides of the expected edge, in which the object's edge is looked for ...
 STRONG = 0.8  # ... as this quantile of gradients, for there is more in the rim than the edge
 QUIET = 0.25  # quantile of gradients that tells the noise: the rest of the neighbourhood may hold edges
 CLEAR = 3.0  # times the gradient that stops the contour which the object's edge should have, ...
 COARSER = 1.4  # ... or else gradients are taken at a scale that many times larger ...
 COARSEST = 1 / 3  # ... up to this share of the radius; beyond, the object itself is blurred away
-LEAST, MOST = 0.1, 0.5  # of the edge's gradient stop the contour, whatever the noise: on the edge's slope
+MOST = 0.5  # of the edge's gradient stops the contour, whatever the noise
 SMOOTH = 0.7  # sigma in voxels of the Gaussian that smooths the geodesic contour: wears off single voxels
 LAST = 2  # steps with the Laplacian: edges are misplaced by a voxel, and more steps would follow noise
 
@@ -62,7 +59,7 @@ class _Around:
     `distance` is from the seed, in radii; `radius` is in voxels of the grid.
     """
 
-    def __init__(self, scene: Scene, finest: float) -> None:
+    def __init__(self, scene: Scene) -> None:
         self.whole, self.box = scene.values.shape, scene.crop(REACH)
         values, within = scene.values[self.box], scene.within[self.box]
         seed = tuple(at - side.start for at, side in zip(scene.seed, self.box, strict=True))
@@ -71,10 +68,8 @@ class _Around:
         ground = np.median(values[near]) if near.any() else np.float32(0)
         values = np.where(within, values, ground)
 
-        # Voxels are divided by whole numbers, so that each has its own in the grid.
-        step = min(scene.spacing) / float(np.ceil(finest * min(scene.spacing) / scene.radius))
         volume = values.size * float(np.prod(scene.spacing))
-        step = max(step, min((volume / VOXELS) ** (1 / values.ndim), scene.radius / ENOUGH))
+        step = max(min(scene.spacing), (volume / VOXELS) ** (1 / values.ndim))
         zooms = [float(side / step) for side in scene.spacing]
         shape = tuple(round((n - 1) * zoom) + 1 for n, zoom in zip(values.shape, zooms, strict=True))
         self.seed = tuple(round(at * zoom) for at, zoom in zip(seed, zooms, strict=True))
@@ -110,7 +105,7 @@ class ChanVese(Classical):
     source: ClassVar[str] = "Chan and Vese, IEEE TIP 10(2), 2001"
 
     def _segment(self, scene: Scene) -> Mask:
-        around = _Around(scene, 1)
+        around = _Around(scene)
         values = _blurred(around.values, DENOISE)
         region = around.near & (around.distance <= INSIDE)
         for _ in range(STEPS):
@@ -150,21 +145,18 @@ class Geodesic(Classical):
     source: ClassVar[str] = "Caselles et al., IJCV 22(1), 1997; Márquez-Neila et al., IEEE TPAMI 36(1), 2014"
 
     def _segment(self, scene: Scene) -> Mask:
-        around = _Around(scene, FINEST)
+        around = _Around(scene)
         edges = self._edges(around)
         if edges is None:
             return np.zeros(scene.values.shape, bool)
         smooth, gradient, free = edges
-        core, region = _bud(around, free & around.near)
-        front = _Front(around.near, core)
-
         rise = _slopes(gradient)
         growth = int(2 * REACH * around.radius) + 20  # twice the way to the farthest voxel
-        region = front.move(region, rise, free, growth)
+        region = _move(_bud(around, free & around.near), around.near, rise, free, growth)
 
         bend = ndimage.laplace(smooth, mode="nearest") / np.maximum(gradient, np.float32(1e-12))
         rise = [change + bend * slope for change, slope in zip(rise, _slopes(smooth), strict=True)]
-        return around.back(front.move(region, rise, np.zeros_like(free), LAST))
+        return around.back(_move(region, around.near, rise, np.zeros_like(free), LAST))
 
     def _edges(self, around: _Around) -> tuple[Values, Values, Mask] | None:
         """The image at the finest scale at which the edge is clear, its gradient, and where that is low.
@@ -173,65 +165,56 @@ class Geodesic(Classical):
         """
         rim = around.near & (np.abs(around.distance - 1) <= RIM)
         sigma = 1.0
-        while rim.any():
+        while True:
             smooth = _blurred(around.values, sigma)
             slopes = _slopes(smooth)
             gradient = np.sqrt(sum(slope**2 for slope in slopes))
             if not gradient[rim].any():
-                break
+                return None
             # Slopes of noise are normal, and so the root of the sum of their squares has a chi distribution.
             noise = np.quantile(gradient[around.near], QUIET) / stats.chi.ppf(QUIET, len(slopes))
             edge = np.quantile(gradient[rim], STRONG)
             if edge > CLEAR * self.stop * noise or COARSER * sigma > COARSEST * around.radius:
-                return smooth, gradient, gradient <= np.clip(self.stop * noise, LEAST * edge, MOST * edge)
+                return smooth, gradient, gradient <= min(self.stop * noise, MOST * edge)
             sigma *= COARSER
-        return None
 
 
-def _bud(around: _Around, free: Mask) -> tuple[Mask, Mask]:
-    """Core and whole of the first region: off the edge if the seed lies on it, unless that is far."""
+def _bud(around: _Around, free: Mask) -> Mask:
+    """The first region: off the edge if the seed lies on it, unless that is far."""
     nearest = np.unravel_index(int(np.argmin(np.where(free, around.distance, np.inf))), free.shape)
     start = around.seed
     if free[nearest] and around.distance[nearest] <= ASTRAY:
         start = tuple(int(at) for at in nearest)
-    away = distance_from(start, free.shape, (1 / around.radius,) * free.ndim)
-    core = around.near & (away * around.radius <= CORE)
-    return core, core | component_at(free & (away <= BUD), start)
+    return around.near & (distance_from(start, free.shape, (1 / around.radius,) * free.ndim) <= BUD)
 
 
-@dataclass(frozen=True, eq=False)
-class _Front:
-    """A contour on its way."""
+def _move(region: Mask, near: Mask, rise: list[Values], free: Mask, steps: int) -> Mask:
+    """Step until the region stays as it is, goes to and fro, or is gone."""
+    before = region
+    for _ in range(steps):
+        if not region.any():
+            break
+        moved = _step(region, rise, free) & near
+        if (moved == before).all():
+            break
+        before, region = region, moved
+    return region
 
-    near: Mask  # where it may go
-    core: Mask  # what it never gives up
 
-    def move(self, region: Mask, rise: list[Values], free: Mask, steps: int) -> Mask:
-        """Step until it stays as it is, or goes to and fro."""
-        before = region
-        for _ in range(steps):
-            if not region.any():
-                break
-            moved = self._step(region, rise, free)
-            if (moved == before).all():
-                break
-            before, region = region, moved
-        return region
-
-    def _step(self, region: Mask, rise: list[Values], free: Mask) -> Mask:
-        """Grow by a voxel where free, follow the rise to the edge, and be smoothed."""
-        (found,) = ndimage.find_objects(region.astype(np.uint8))
-        # All that can change is in a box with some room for growth and the Gaussian.
-        box = tuple(slice(max(0, side.start - 5), side.stop + 5) for side in found)
-        part = region[box]
-        grown = ndimage.binary_dilation(part, ndimage.generate_binary_structure(part.ndim, part.ndim))
-        contour = np.where(free[box], grown, part).astype(np.float32)
-        outward = sum(up[box] * slope for up, slope in zip(rise, _slopes(contour), strict=True))
-        contour[outward < 0] = 1
-        contour[outward > 0] = 0
-        moved = np.zeros_like(region)
-        moved[box] = self.near[box] & (_blurred(contour, SMOOTH) > 0.5)
-        return moved | self.core
+def _step(region: Mask, rise: list[Values], free: Mask) -> Mask:
+    """Grow by a voxel where free, follow the rise to the edge, and be smoothed."""
+    (found,) = ndimage.find_objects(region.astype(np.uint8))
+    # All that can change is in a box with some room for growth and the Gaussian.
+    box = tuple(slice(max(0, side.start - 5), side.stop + 5) for side in found)
+    part = region[box]
+    grown = ndimage.binary_dilation(part, ndimage.generate_binary_structure(part.ndim, part.ndim))
+    contour = np.where(free[box], grown, part).astype(np.float32)
+    outward = sum(up[box] * slope for up, slope in zip(rise, _slopes(contour), strict=True))
+    contour[outward < 0] = 1
+    contour[outward > 0] = 0
+    moved = np.zeros_like(region)
+    moved[box] = _blurred(contour, SMOOTH) > 0.5
+    return moved
 
 
 def _levelled(values: Values, near: Mask) -> Values:

@@ -4,8 +4,9 @@ Grady, "Random walks for image segmentation", IEEE Trans. PAMI 28(11), 2006.
 
 Differs from the paper: the seeds are not drawn. Brightness decides where it leaves no doubt, and the
 walk in between; from a single seed, paths to the far more numerous seeds around it would make the
-object too small, in volumes most of all. The image is smoothed first. Walks take no notice of the
-spacing: scikit-image divides differences by it, so that thick slices would leak into each other.
+object too small, in volumes most of all. The image is smoothed first, and holes are filled. Walks
+take no notice of the spacing: scikit-image divides differences by it, so that thick slices would
+leak into each other.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from scipy import ndimage
 from skimage import segmentation
 
 from intact.errors import UsageError
-from intact.segment.base import Classical, Mask, Scene, Values, component_at
+from intact.segment.base import Classical, Mask, Scene, Values, component_at, fill_holes
 
 SIGMA = 0.8  # smoothing, in finest voxels: a third of white noise stays, and most of small objects
 CORE = 1 / 3  # radii around the seed that are the object: inside it, if the seed is off its centre
@@ -70,7 +71,7 @@ class RandomWalker(Classical):
             )
             seeds = np.where(seeds == 0, walked, seeds)
         found = np.zeros_like(scene.within)
-        found[box] = seeds == OBJECT
+        found[box] = fill_holes(seeds == OBJECT)
         return found
 
     def _seeds(self, values: Values, scene: Scene, box: tuple[slice, ...]) -> Labels:
@@ -79,7 +80,9 @@ class RandomWalker(Classical):
         far = (distance > self.reach * scene.radius) | ~scene.within[box]
         core = distance <= max(CORE * scene.radius, min(scene.spacing))
         ring = (distance > AROUND * scene.radius) & ~far
-        inside, outside = np.median(values[core]), np.median(values[ring if ring.any() else ~core])
+        rest = ring if ring.any() else ~core
+        inside = np.median(values[core])
+        outside = np.median(values[rest]) if rest.any() else inside
         labels = np.zeros(values.shape, np.int8)
         if inside != outside:
             like_object = (values - outside) / (inside - outside)
