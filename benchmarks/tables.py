@@ -232,6 +232,8 @@ def localising() -> str:
 def segmenting() -> str:
     """Dice of each classical method on the lesion phantom and on real images, beside a library's own."""
     rows = read_rows("segment_classical.csv")
+    if not rows:
+        return ""
     places = list(dict.fromkeys((row["data"], row["setting"]) for row in rows))
     body = []
     for method in dict.fromkeys(row["method"] for row in rows):
@@ -244,7 +246,11 @@ def segmenting() -> str:
             cells.append(f"{float(ours['dice']):.3f}{best}" if ours else "")
         body.append([f"`{method}`", *cells])
     titles = [" ".join(filter(None, place)).replace("_", " ") for place in places]
-    return table(["mean Dice, ours / library", *titles], body)
+    about = (
+        "One object, its seed given, with our defaults and with the library's (the better of its calls): on "
+        "a lesion phantom, ten each, on slices of a brain tumour and on lungs in radiographs."
+    )
+    return about + "\n\n" + table(["mean Dice, ours / library", *titles], body)
 
 
 def learned_masks() -> str:
@@ -293,8 +299,6 @@ def main() -> None:
         "lung masks`, and `dicom` holds 9 to 16 bits. The curves are in `benchmarks/results/hiding.csv`.",
         hidden_in_packs(),
         "### Segmentation",
-        "One object, its seed given, with our defaults and with the library's (the better of its calls): on "
-        "a lesion phantom, ten each, on slices of a brain tumour and on lungs in radiographs.",
         segmenting(),
         "Networks, on patients they never saw; `shipped lungs` learned on made images only.",
         learned_masks(),
