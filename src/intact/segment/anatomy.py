@@ -28,7 +28,7 @@ LUNG = -880.0  # HU; lungs as a whole are denser, mattresses and the air of the 
 TABLE = 6.0  # mm; the shells of tables, tubes and wires are thinner, walls of the body are not
 MEDIAN = 5  # pixels; quiets JPEG noise in black
 # Lengths as shares of the shorter side, where there is no scale to trust.
-BLUR = 0.004  # sigma before a threshold: one pixel of 256
+BLUR = 0.004  # sigma before a threshold, at least; and one pixel
 THIN = 0.012  # width of what is removed: letters, frames, shells of tables
 EDGE = 0.03  # width of the border that is searched for background; drawn frames are thinner
 BAY = 0.1  # width of what belongs to a head between its bright parts: mouth, ear, dark neck
@@ -37,7 +37,10 @@ ROUND = 0.015  # sigma that smooths the outline of a head
 TISSUE = 0.1  # where tissue begins: skin is not much brighter if its fat is suppressed
 FLAT = 0.07  # how far a background strays from its level; lungs and soft tissue stray further
 BLACK = (0.02, 0.05)  # where a picture is no longer black, with least and with most noise
-DARK = 0.1  # how far above the image's darkest values a background can lie, as a share of its range
+# Grey levels above the image's darkest, as shares of its range.
+QUIET = 0.09  # noise by which sigma grows a pixel, so that a fortieth of the range is left of it
+DARK = 0.1  # where the level of a background lies at most
+DIM = 0.3  # up to which it is looked for: what is brighter at the border is tissue
 # Shares of an area.
 AIR = 0.02  # of an image: so much of it tells Hounsfield units
 PART = 0.35  # of the largest part: two legs are alike, a table is smaller
@@ -45,7 +48,7 @@ SEEN = 0.05  # of the border: less than this is a dark corner of the body
 CLEAR = 0.25  # of what is dark at the border: if less of it is flat, it is dark tissue
 LINE = 0.5  # of a row: a frame drawn around the image, longer than any bone that is as thin
 AROUND = 0.5  # of the border of the field: with so much background there, it surrounds the body
-RECORDS_AIR = ("CT", "MR", "PT", "NM")  # modalities that store the air around the patient, with its noise
+RECORDS_AIR = ("CT", "MR", "PT", "NM")  # modalities that store the air around the patient as well
 FILLED = ("US", "IVUS", "XA", "RF", "ES", "OP", "OPT")  # whose field the body fills; blood in US is black
 
 
@@ -62,14 +65,14 @@ def body(image: Image) -> Mask:
     grey = Grey.of(image)
     if grey.hounsfield:
         rows, columns = image.spacing[-2:] if image.spacing else (1.0, 1.0)
-        mask = _opened(_dense(grey), TABLE / rows, TABLE / columns)
+        mask = _filled(_largest(_opened(_dense(grey), TABLE / rows, TABLE / columns)))
     else:
         field = field_of_view(image)
         bright = None if image.modality in FILLED else _bright(grey.values, field)
         if bright is None:
             return field
-        mask = _opened(bright, *[THIN * min(image.shape[-2:])] * 2)
-    mask = _filled(_largest(mask))
+        thin = THIN * min(image.shape[-2:])
+        mask = _with_scalp(_filled(_largest(_opened(bright, thin, thin))), bright)
     return mask if mask.any() else np.ones(image.shape, bool)
 
 
@@ -107,14 +110,16 @@ def field_of_view(image: Image) -> Mask:
     """
     grey = Grey.of(image)
     inside = grey.measured
+    # A volume that does not tell its modality is CT or MR.
+    picture = image.modality not in RECORDS_AIR and (image.modality != "" or len(image.shape) == 2)
     if not grey.hounsfield:
         inside = inside & ~_constant(grey.values)
-        if image.modality not in RECORDS_AIR and (image.modality or len(image.shape) == 2):
+        if picture:
             inside &= ~_black(grey.values)
     if not inside.all():
         thin = THIN * min(image.shape[-2:])
         planes = _opened(inside, thin, thin).reshape(-1, *image.shape[-2:])
-        inside = np.stack([_hulls(plane) for plane in planes]).reshape(image.shape)
+        inside = np.stack([_hulls(plane, PART if picture else 0.0) for plane in planes]).reshape(image.shape)
     return inside if inside.any() else np.ones(image.shape, bool)
 
 
@@ -135,7 +140,7 @@ class Grey:
 
     @staticmethod
     def of(image: Image) -> Grey:
-        """What is seen of an image."""
+        """Look at an image."""
         values = image.physical()
         measured = ~image.padding_mask()
         if values.ndim > len(image.shape):
@@ -146,7 +151,7 @@ class Grey:
         likely = image.modality in ("CT", "") and air.size > AIR * values.size and np.median(air) < LUNG
         if told or likely:
             measured &= values >= LEAST
-        if image.photometric == "MONOCHROME1":
+        elif image.photometric == "MONOCHROME1":
             values = -values
         least = values[measured].min() if measured.any() else np.float32(0)
         return Grey(np.where(measured, values, least), measured, bool(told or likely))
@@ -177,20 +182,20 @@ class _Background:
             return None
         otsu = threshold_otsu(np.clip(inside, low, high))
         tissue = np.median(inside[inside > otsu])
-        edge, top = values[_border(field)], low + 3 * DARK * (high - low)
+        edge, top = values[_border(field)], low + DIM * (high - low)
         dark = np.maximum(edge[edge <= min(otsu, top)], low)
         if not dark.size:
             return None
+        # Bins of half a percent of the range, smoothed, so that noise alone makes no mode.
         counts, bins = np.histogram(dark, bins=64, range=(low, top))
         common = int(np.argmax(ndimage.gaussian_filter1d(counts.astype(np.float64), 1.0)))
         level = (bins[common] + bins[common + 1]) / 2
         flat = np.abs(dark - level) < FLAT * (tissue - level)
         share = np.count_nonzero(flat) / edge.size
+        if level - low > DARK * (high - low) or share < SEEN or np.mean(flat) < CLEAR:
+            return None
         below = dark[dark < level] - level  # tissue adds to the half above
         noise = np.sqrt(np.mean(below**2)) if below.size else 0.0
-        lowest = max(DARK * (high - low), 3 * noise)  # of what was subtracted from, noise goes below
-        if level - low > lowest or share < SEEN or np.mean(flat) < CLEAR:
-            return None
         return _Background(float(level), float(noise), float(tissue), share)
 
     def end(self, least: float, most: float = np.inf) -> float:
@@ -216,7 +221,8 @@ def _bright(values: Values, field: Mask) -> Mask | None:
     otherwise it is that of the frame.
     """
     side = min(field.shape[-2:])
-    smooth = ndimage.gaussian_filter(values, [0.0] * (values.ndim - 2) + [BLUR * side] * 2)
+    sigma = max(1.0, BLUR * side, _noise(values) / QUIET)
+    smooth = ndimage.gaussian_filter(values, [0.0] * (values.ndim - 2) + [sigma] * 2)
     background = _Background.of(smooth, field)
     if background is None or background.share < AROUND:
         field = np.ones(field.shape, bool)
@@ -227,6 +233,24 @@ def _bright(values: Values, field: Mask) -> Mask | None:
     thin = bright & ~_opened(bright, EDGE * side, EDGE * side)
     across = (thin.mean(axis=-1, keepdims=True) > LINE) | (thin.mean(axis=-2, keepdims=True) > LINE)
     return bright & ~(thin & across)
+
+
+def _with_scalp(mask: Mask, bright: Mask) -> Mask:
+    """The mask, and in planes where something thin runs around all of it, what that encloses.
+
+    So a head keeps its scalp, which the black bone parts from the brain.
+    """
+    enclosed = _filled(bright & ~mask)
+    size = mask.sum(axis=(-2, -1), keepdims=True)
+    around = (enclosed & mask).sum(axis=(-2, -1), keepdims=True) >= AROUND * np.maximum(size, 1)
+    return _largest(mask | (enclosed & around))
+
+
+def _noise(values: Values) -> float:
+    """Standard deviation of the noise as a share of the range, from second differences along rows."""
+    low, high = np.percentile(values, (0.5, 99.5))
+    rough = np.median(np.abs(np.diff(values, n=2, axis=-1))) if values.shape[-1] > 2 else 0.0
+    return float(rough / (0.6745 * np.sqrt(6.0) * (high - low))) if high > low else 0.0
 
 
 def _constant(values: Values) -> Mask:
@@ -271,21 +295,23 @@ def _filled(mask: Mask) -> Mask:
     return ~_from_frame(~mask)
 
 
-def _largest(mask: Mask) -> Mask:
-    """The largest connected part, and those that are nearly as large."""
+def _largest(mask: Mask, share: float = PART) -> Mask:
+    """The largest connected part, and those of at least this share of its size."""
     labels, count = ndimage.label(mask)
     if count < 2:
         return mask
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return (sizes >= PART * sizes.max())[labels]
+    return (sizes >= max(1.0, share * sizes.max()))[labels]
 
 
-def _hulls(plane: Mask) -> Mask:
-    """The convex hulls of the large parts of a plane."""
-    labels, count = ndimage.label(_largest(plane))
-    hulls = [convex_hull_image(labels == label) for label in range(1, count + 1)]
-    return np.any([np.zeros_like(plane), *hulls], axis=0)
+def _hulls(plane: Mask, share: float) -> Mask:
+    """The convex hulls of a plane's parts, of those of at least this share of the largest."""
+    labels, _ = ndimage.label(_largest(plane, share))
+    hulls = np.zeros(plane.shape, bool)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        hulls[box] |= convex_hull_image(labels[box] == number)
+    return hulls
 
 
 def _opened(mask: Mask, rows: float, columns: float) -> Mask:
