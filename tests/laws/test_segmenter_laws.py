@@ -89,6 +89,14 @@ def test_padding_is_no_object(name):
 
 
 @every
+def test_a_mask_that_holds_more_than_the_organ_does_no_harm(name):
+    for number in (1, 2):
+        image, mask, seed = lesion_in_organ(number)
+        found = CLASSICAL[name]().segment(image, seed=seed, within=np.ones_like(mask))
+        assert dice(found, mask) > 0.9
+
+
+@every
 def test_the_result_stays_where_it_may_be(name):
     image, _, seed = lesion_in_organ(1)
     within = np.zeros(image.shape, bool)

@@ -28,7 +28,7 @@ LUNG = -880.0  # HU; lungs as a whole are denser, mattresses and the air of the 
 TABLE = 6.0  # mm; the shells of tables, tubes and wires are thinner, walls of the body are not
 MEDIAN = 5  # pixels; quiets JPEG noise in black
 # Lengths as shares of the shorter side, where there is no scale to trust.
-BLUR = 0.004  # sigma before a threshold, at least; and one pixel
+BLUR = 0.004  # sigma before a threshold, one pixel at least
 THIN = 0.012  # width of what is removed: letters, frames, shells of tables
 EDGE = 0.03  # width of the border that is searched for background; drawn frames are thinner
 BAY = 0.1  # width of what belongs to a head between its bright parts: mouth, ear, dark neck
@@ -38,7 +38,6 @@ TISSUE = 0.1  # where tissue begins: skin is not much brighter if its fat is sup
 FLAT = 0.07  # how far a background strays from its level; lungs and soft tissue stray further
 BLACK = (0.02, 0.05)  # where a picture is no longer black, with least and with most noise
 # Grey levels above the image's darkest, as shares of its range.
-QUIET = 0.09  # noise by which sigma grows a pixel, so that a fortieth of the range is left of it
 DARK = 0.1  # where the level of a background lies at most
 DIM = 0.3  # up to which it is looked for: what is brighter at the border is tissue
 # Shares of an area.
@@ -192,10 +191,11 @@ class _Background:
         level = (bins[common] + bins[common + 1]) / 2
         flat = np.abs(dark - level) < FLAT * (tissue - level)
         share = np.count_nonzero(flat) / edge.size
-        if level - low > DARK * (high - low) or share < SEEN or np.mean(flat) < CLEAR:
-            return None
         below = dark[dark < level] - level  # tissue adds to the half above
         noise = np.sqrt(np.mean(below**2)) if below.size else 0.0
+        lowest = max(DARK * (high - low), 3 * noise)  # of what was subtracted from, noise goes below
+        if level - low > lowest or share < SEEN or np.mean(flat) < CLEAR:
+            return None
         return _Background(float(level), float(noise), float(tissue), share)
 
     def end(self, least: float, most: float = np.inf) -> float:
@@ -221,8 +221,7 @@ def _bright(values: Values, field: Mask) -> Mask | None:
     otherwise it is that of the frame.
     """
     side = min(field.shape[-2:])
-    sigma = max(1.0, BLUR * side, _noise(values) / QUIET)
-    smooth = ndimage.gaussian_filter(values, [0.0] * (values.ndim - 2) + [sigma] * 2)
+    smooth = ndimage.gaussian_filter(values, [0.0] * (values.ndim - 2) + [max(1.0, BLUR * side)] * 2)
     background = _Background.of(smooth, field)
     if background is None or background.share < AROUND:
         field = np.ones(field.shape, bool)
@@ -244,13 +243,6 @@ def _with_scalp(mask: Mask, bright: Mask) -> Mask:
     size = mask.sum(axis=(-2, -1), keepdims=True)
     around = (enclosed & mask).sum(axis=(-2, -1), keepdims=True) >= AROUND * np.maximum(size, 1)
     return _largest(mask | (enclosed & around))
-
-
-def _noise(values: Values) -> float:
-    """Standard deviation of the noise as a share of the range, from second differences along rows."""
-    low, high = np.percentile(values, (0.5, 99.5))
-    rough = np.median(np.abs(np.diff(values, n=2, axis=-1))) if values.shape[-1] > 2 else 0.0
-    return float(rough / (0.6745 * np.sqrt(6.0) * (high - low))) if high > low else 0.0
 
 
 def _constant(values: Values) -> Mask:

@@ -272,8 +272,8 @@ def _laplace(values: Values, sigma: float, spacing: tuple[float, ...]) -> Values
 
 
 def _radii(inner: Values, spacing: tuple[float, ...]) -> Values:
-    """Radii in mm to look for, from a few voxels to half of what the body can hold."""
-    smallest = SMALLEST * min(spacing)
+    """Radii in mm to look for, from a few voxels on the coarsest axis to half of what the body can hold."""
+    smallest = SMALLEST * max(spacing)
     return np.geomspace(smallest, max(2 * smallest, float(inner.max()) / 2), SCALES)
 
 

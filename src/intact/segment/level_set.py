@@ -152,7 +152,8 @@ class Geodesic(Classical):
         smooth, gradient, free = edges
         rise = _slopes(gradient)
         growth = int(2 * REACH * around.radius) + 20  # twice the way to the farthest voxel
-        region = _move(_bud(around, free & around.near), around.near, rise, free, growth)
+        begins = free & around.near & (smooth >= smooth[around.seed])  # on the bright side of an edge
+        region = _move(_bud(around, begins), around.near, rise, free, growth)
 
         bend = ndimage.laplace(smooth, mode="nearest") / np.maximum(gradient, np.float32(1e-12))
         rise = [change + bend * slope for change, slope in zip(rise, _slopes(smooth), strict=True)]

@@ -2,13 +2,11 @@
 
 Adams and Bischof, "Seeded region growing", IEEE Trans. PAMI 16(6), 1994.
 
-Differs from the paper: there are two regions, one around the seed and one of everything else near it;
-a round assigns all voxels at once, by medians instead of means, and starts over from the seed, so
-that a region can give back what it took too early; the image is smoothed first; at last, holes are
-filled.
-Rules that allow a number of standard deviations around the region's own mean (as in Yanowitz and
-Bruckstein's and ITK's confidence connected filters) know nothing of the surroundings: what is right
-for a clear edge runs out of a faint one.
+Differs from the paper: there are two regions, one around the seed and one of everything else near
+it; a round assigns all voxels at once, by medians instead of means, and starts over from the seed,
+so that a region can give back what it took too early; the image is smoothed first; at last, holes
+are filled. The other common rule, to take what is within some standard deviations of the region's
+own mean, knows nothing of the surroundings: what is right for a clear edge runs out of a faint one.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ WIDTHS = 2.0 ** np.arange(0, 6, 0.5)  # standard deviations of the histogram's s
 STEEP = 1 / 4  # of the voxels: those of outlines, which would fill the valley
 FLAT = 1e-4  # range, in units of values: less is rounding
 RIM = 2  # voxels: as far as blur and smoothing carry what is outside into the scene
+ALIKE = 4.0  # times as large or as small as a ball of the measured radius is an object of that radius
 REACH = 2.5  # radii around a given seed in which to look for the object, whose radius is not exact
 THICK = 2.0  # finest spacings: neighbours that far apart are not alike, and diagonal ones less so
 
@@ -297,9 +298,15 @@ def _large(mask: Mask) -> Mask:
 
 
 def _steepest(masks: list[Mask], smooth: Values, searched: Mask, scene: Scene) -> Mask:
-    """The mask whose outlines, those inside the searched region, fall most steeply."""
-    if len(masks) == 1:
-        return masks[0]
+    """The mask whose outlines, those inside the searched region, fall most steeply.
+
+    With a given seed only those count that are about as large as the object; or else the organ
+    around it would win wherever the body's outline is in sight.
+    """
+    if scene.given:
+        ball = np.count_nonzero(scene.near(1.0))
+        fitting = [mask for mask in masks if 1 / ALIKE < np.count_nonzero(mask) / ball < ALIKE]
+        masks = fitting or masks
     where = searched & _inner(scene)
     return max(masks, key=lambda mask: _fall(mask, smooth, where, scene.spacing))
 

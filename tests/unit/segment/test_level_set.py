@@ -258,6 +258,14 @@ def test_small_round_objects_get_their_true_size_from_the_geodesic_contour(ndim,
     assert 0.93 < np.count_nonzero(found) / np.count_nonzero(mask) < 1.07
 
 
+def test_a_click_on_the_edge_means_its_bright_side():
+    mask = ball((96, 96), (48, 48), 10)
+    image = Image(picture(mask, noise=0.02))
+    for seed in ((58, 48), (48, 38), (41, 55)):
+        found = Geodesic(radius_mm=10).segment(image, seed=seed, within=np.ones_like(mask))
+        assert dice(found, mask) > 0.97
+
+
 def test_the_geodesic_contour_begins_beside_an_edge_but_not_far_from_the_seed():
     image = Image(np.random.default_rng(0).random((60, 60), np.float32))
     around = _Around(look(image, "bright", 10.0, (30, 30), np.ones(image.shape, bool)))
