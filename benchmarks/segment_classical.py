@@ -39,7 +39,8 @@ from intact.data.phantom_lesion import lesion_in_organ
 from intact.image import Image
 from intact.metrics.segmentation import compare
 from intact.segment import METHODS
-from intact.segment.base import Classical, bright, component_at
+from intact.segment.base import Classical, component_at
+from intact.segment.scene import bright
 from results import environment, replace_rows
 
 PHANTOMS = 10

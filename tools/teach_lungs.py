@@ -20,7 +20,7 @@ from scipy import ndimage
 from intact._version import __version__
 from intact.data.phantom_xray import chest_xray, lung_fields
 from intact.image import Image
-from intact.segment.base import Mask
+from intact.segment.scene import Mask
 from intact.segment.unet import UNet
 from intact.store import save_folder
 

@@ -8,7 +8,7 @@ from intact.image import Image
 from intact.segment.anatomy import body, field_of_view, head
 from intact.segment.attention_unet import AttentionUNet
 from intact.segment.auto import Auto
-from intact.segment.base import Classical, Mask, Segmenter
+from intact.segment.base import Classical, Segmenter
 from intact.segment.clustering import FuzzyCMeans, GaussianMixture, KMeans
 from intact.segment.graph_cut import GraphCut
 from intact.segment.lettering import text
@@ -17,6 +17,7 @@ from intact.segment.lungs import lungs
 from intact.segment.network import Network
 from intact.segment.random_walker import RandomWalker
 from intact.segment.region_growing import RegionGrowing
+from intact.segment.scene import Mask
 from intact.segment.snakes import Snakes
 from intact.segment.threshold import Histogram, Hysteresis, MultiOtsu, Otsu
 from intact.segment.unet import UNet

@@ -32,8 +32,8 @@ from intact.model import batched
 from intact.report.dicom_seg import write_seg
 from intact.report.overlay import draw_overlay
 from intact.segment import METHODS, REGIONS, Classical
-from intact.segment.base import Mask
 from intact.segment.learn import by_stem, load, means, read_mask
+from intact.segment.scene import Mask
 
 BATCH = 4  # images per unit of work
 TIMEOUT = 600.0  # seconds that one image may take

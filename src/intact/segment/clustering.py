@@ -30,8 +30,8 @@ from scipy.spatial.distance import cdist
 from sklearn import cluster, mixture
 
 from intact.errors import UsageError
-from intact.segment.base import Mask, Scene, Values
-from intact.segment.threshold import SEVERAL, THICK, ByBrightness, divisions
+from intact.segment.brightness import SEVERAL, THICK, ByBrightness, divisions
+from intact.segment.scene import Mask, Scene, Values
 
 SAMPLE = 50_000  # voxels that clusters are fitted on: centres are then exact to a hundredth of the noise
 STARTS = 4  # of k-means, of which the best is kept

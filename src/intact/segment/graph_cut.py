@@ -27,7 +27,8 @@ from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
 from intact.errors import UsageError
-from intact.segment.base import Classical, Mask, Scene, Values, component_at, fill_holes
+from intact.segment.base import Classical, component_at, fill_holes
+from intact.segment.scene import Mask, Scene, Values
 
 SIGMA = 0.8  # smoothing, in finest voxels: a third of white noise stays, and most of small objects
 CORE = 1 / 3  # radii around the seed that are the object: inside it, if the seed is off its centre
@@ -77,7 +78,7 @@ class GraphCut(Classical):
         # the one makes up for the other.
         noise = max(scene.noise, LEAST_NOISE)
         links = _links(values, scene.spacing, noise, self.smoothness)
-        seed = tuple(at - side.start for at, side in zip(scene.seed, box, strict=True))
+        seed = scene.seed_in(box)
         core = distance <= max(CORE * scene.radius, min(scene.spacing))
         far = (distance > self.reach * scene.radius) | ~scene.within[box]
         ring = (distance > AROUND * scene.radius) & ~far

@@ -29,7 +29,8 @@ from typing import ClassVar
 import numpy as np
 from scipy import ndimage, stats
 
-from intact.segment.base import Classical, Mask, Scene, Values, component_at, distance_from, fill_holes
+from intact.segment.base import Classical, component_at, fill_holes
+from intact.segment.scene import Mask, Scene, Values, distance_from
 
 REACH = 2.5  # radii around the seed that are looked at: enough of the outside, and bias is a plane there
 GENTLE = 2.0  # sigma in voxels before the slope of that plane is taken
@@ -62,7 +63,7 @@ class _Around:
     def __init__(self, scene: Scene) -> None:
         self.whole, self.box = scene.values.shape, scene.crop(REACH)
         values, within = scene.values[self.box], scene.within[self.box]
-        seed = tuple(at - side.start for at, side in zip(scene.seed, self.box, strict=True))
+        seed = scene.seed_in(self.box)
         near = within & (distance_from(seed, values.shape, scene.spacing) <= REACH * scene.radius)
         # The border of the body would be the clearest edge of all.
         ground = np.median(values[near]) if near.any() else np.float32(0)

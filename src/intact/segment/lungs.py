@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from intact.image import Image
 from intact.segment.anatomy import body
-from intact.segment.base import Mask
+from intact.segment.scene import Mask
 from intact.segment.unet import UNet
 from intact.store import load_folder
 

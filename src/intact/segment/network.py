@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from intact.errors import NotFittedError, UsageError
 from intact.image import Image
 from intact.nets.features import best_precision
-from intact.segment.base import Mask, Segmenter
+from intact.segment.base import Segmenter
 from intact.segment.patches import Patches
 from intact.segment.plan import Plan, resample
+from intact.segment.scene import Mask
 from intact.train import train
 
 N = TypeVar("N", bound="Network")

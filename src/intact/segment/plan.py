@@ -15,7 +15,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from intact.image import Image
-from intact.segment.base import bright
+from intact.segment.scene import bright
 
 Prepared = Float[Tensor, "c ..."]
 

@@ -21,7 +21,8 @@ from scipy import ndimage
 from skimage import segmentation
 
 from intact.errors import UsageError
-from intact.segment.base import Classical, Mask, Scene, Values, component_at, fill_holes
+from intact.segment.base import Classical, component_at, fill_holes
+from intact.segment.scene import Mask, Scene, Values
 
 SIGMA = 0.8  # smoothing, in finest voxels: a third of white noise stays, and most of small objects
 CORE = 1 / 3  # radii around the seed that are the object: inside it, if the seed is off its centre
@@ -87,7 +88,7 @@ class RandomWalker(Classical):
         if inside != outside:
             like_object = (values - outside) / (inside - outside)
             labels[like_object <= DOUBT] = REST
-            seed = tuple(at - side.start for at, side in zip(scene.seed, box, strict=True))
+            seed = scene.seed_in(box)
             labels[component_at((like_object >= 1 - DOUBT) & ~far, seed)] = OBJECT
         labels[far] = REST
         labels[core] = OBJECT

@@ -17,7 +17,8 @@ from typing import ClassVar
 import numpy as np
 
 from intact.errors import UsageError
-from intact.segment.base import Classical, Mask, Scene, Values, component_at, fill_holes
+from intact.segment.base import Classical, component_at, fill_holes
+from intact.segment.scene import Mask, Scene, Values
 
 SIGMA = 0.8  # smoothing, in finest voxels: a third of white noise stays, and most of small objects
 CORE = 1 / 3  # radii around the seed from which the object grows: inside it, if the seed is off its centre
@@ -50,7 +51,7 @@ class RegionGrowing(Classical):
     def _segment(self, scene: Scene) -> Mask:
         box = scene.crop(self.reach)
         values, near, distance = scene.smooth(SIGMA)[box], scene.near(self.reach)[box], scene.distance()[box]
-        seed = tuple(at - side.start for at, side in zip(scene.seed, box, strict=True))
+        seed = scene.seed_in(box)
         region = distance <= max(CORE * scene.radius, min(scene.spacing))
         for _ in range(ROUNDS):
             before, region = region, _grown(region, values, near, seed)

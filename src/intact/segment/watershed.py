@@ -20,7 +20,8 @@ from scipy import ndimage
 from skimage import segmentation
 
 from intact.errors import UsageError
-from intact.segment.base import Classical, Mask, Scene
+from intact.segment.base import Classical
+from intact.segment.scene import Mask, Scene
 
 SIGMA = 1.0  # smoothing, in finest voxels: with less, noise makes edges of its own
 CORE = 1 / 3  # radii around the seed that are the object: inside it, if the seed is off its centre

@@ -9,8 +9,8 @@ from intact.data.phantom_lesion import lesion_in_organ
 from intact.errors import UsageError
 from intact.image import Image
 from intact.metrics.segmentation import dice
-from intact.segment.base import Scene
 from intact.segment.graph_cut import GraphCut, _links, least_cut
+from intact.segment.scene import Scene
 
 FEW = st.integers(-3, 3).map(float)  # so that some divisions are equally good
 

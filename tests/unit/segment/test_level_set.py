@@ -10,8 +10,8 @@ from skimage.segmentation import morphological_chan_vese
 from intact.data.phantom_lesion import lesion_in_organ
 from intact.image import Image, Scale
 from intact.metrics.segmentation import dice
-from intact.segment.base import look
 from intact.segment.level_set import ChanVese, Geodesic, _Around, _bud, _slopes, _zoomed
+from intact.segment.scene import look
 
 BOTH = pytest.mark.parametrize("method", [ChanVese, Geodesic])
 SETTINGS = pytest.mark.parametrize(("noise", "bias"), [(0.05, 0.0), (0.08, 0.25)])

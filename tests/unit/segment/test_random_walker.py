@@ -11,8 +11,8 @@ from intact.errors import UsageError
 from intact.image import Image
 from intact.metrics.segmentation import dice
 from intact.segment import random_walker
-from intact.segment.base import Scene
 from intact.segment.random_walker import OBJECT, REST, SIGMA, RandomWalker
+from intact.segment.scene import Scene
 
 
 def scene_of(number, shape, spacing):

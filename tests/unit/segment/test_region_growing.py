@@ -10,8 +10,8 @@ from intact.data.phantom_lesion import lesion_in_organ
 from intact.errors import UsageError
 from intact.image import Image
 from intact.metrics.segmentation import dice
-from intact.segment.base import Scene
 from intact.segment.region_growing import CORE, SIGMA, RegionGrowing
+from intact.segment.scene import Scene
 
 
 def slow(scene, reach):

@@ -9,14 +9,14 @@ from scipy import ndimage
 from intact.data.phantom_lesion import lesion_in_organ
 from intact.errors import UsageError
 from intact.image import Image, Scale
-from intact.segment.base import Scene
+from intact.segment.brightness import adjacent
+from intact.segment.scene import Scene
 from intact.segment.threshold import (
     BINS,
     Histogram,
     Hysteresis,
     MultiOtsu,
     Otsu,
-    adjacent,
     class_means,
     valley,
 )

@@ -10,7 +10,7 @@ from intact.data.phantom_lesion import lesion_in_organ
 from intact.errors import UsageError
 from intact.image import Image
 from intact.metrics.segmentation import dice
-from intact.segment.base import Scene
+from intact.segment.scene import Scene
 from intact.segment.watershed import CORE, SIGMA, Watershed
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from intact import Image
 from intact.data.phantom_lesion import lesion_in_organ
-from intact.segment.base import look
+from intact.segment.scene import look
 
 
 @pytest.mark.parametrize("number", range(4))
