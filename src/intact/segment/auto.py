@@ -10,7 +10,7 @@ resolution, SGD with Nesterov momentum 0.99 and a polynomial schedule, a third o
 labelled voxels, and overlapping patches, the middle counting most, when segmenting.
 
 Differs from the paper: one configuration instead of the best of several by cross-validation, no
-ensemble of folds; no mirroring, since sides have meaning; linear interpolation; one sigmoid per
+ensemble of folds; mirroring only of left and right, on request; linear interpolation; one sigmoid per
 label. `intact fit` takes the paper's steps, width and patches on a GPU; the defaults are what two
 cores do in minutes.
 """

@@ -43,11 +43,14 @@ class Network(Segmenter):
         steps: Optimiser steps.
         batch: Patches in a step.
         seed: Decides the first weights, the patches and their augmentation.
+        mirror: Whether left and right are alike: half of the patches are mirrored in training, and
+            answers are the mean of both looks. Not for labels that name a side.
     """
 
     steps: int = 600
     batch: int = 8
     seed: int = 0
+    mirror: bool = False
 
     family: ClassVar[str] = "network"
 
@@ -67,7 +70,7 @@ class Network(Segmenter):
         self.labels_ = tuple(first[1])
         self.plan_ = self._plan(pairs)
         self._build_network()
-        with Patches(self.plan_.patch, self.batch, self.seed) as patches:
+        with Patches(self.plan_.patch, self.batch, self.seed, self.mirror) as patches:
             for image, masks in pairs:
                 for part, own in self._parts(image, masks):
                     seen = [self.plan_.prepare_mask(own[label], part) for label in self.labels_]
@@ -150,8 +153,9 @@ class Network(Segmenter):
         return optimiser, torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.steps)
 
     def _answer(self, patches: Tensor) -> Tensor:
-        """Logits of patches; a method may average several looks."""
-        return self.net(patches)
+        """Logits of patches."""
+        logits: Tensor = self.net(patches)
+        return (logits + self.net(patches.flip(-1)).flip(-1)) / 2 if self.mirror else logits
 
     def _compare(self, logits: Tensor, masks: Tensor) -> Tensor:
         return dice_and_entropy(logits, masks)

@@ -31,11 +31,11 @@ class Patches:
     Use as a context manager; the files are gone afterwards.
     """
 
-    def __init__(self, patch: tuple[int, ...], batch: int, seed: int) -> None:
+    def __init__(self, patch: tuple[int, ...], batch: int, seed: int, mirror: bool = False) -> None:
         self.patch, self.batch = patch, batch
         self.smallest: list[float] = []  # part of each label so far, in voxels
         self._rng = np.random.default_rng(seed)
-        self._augment = _augmentation(len(patch), seed)
+        self._augment = _augmentation(len(patch), seed, mirror)
         self._folder = tempfile.TemporaryDirectory(prefix="intact-patches-")
         self._cases: list[NDArray[np.float32]] = []  # [c + labels, ...], mapped from files
         self._centres: list[NDArray[np.intp]] = []
@@ -96,16 +96,18 @@ def _smallest_part(mask: Float[ndarray, "..."]) -> float:
     return float(np.bincount(parts.ravel())[1:].min()) if count else float("inf")
 
 
-def _augmentation(dimensions: int, seed: int) -> Any:
+def _augmentation(dimensions: int, seed: int, mirror: bool) -> Any:
     """Rotation, scale and shift of both; contrast, brightness, blur and noise of the image.
 
     Ranges and chances as in nnU-Net (Isensee et al., Nature Methods 18, 2021, supplement), except
-    for a smaller rotation, since patients are not upside down, and no mirroring: sides have meaning.
+    for a smaller rotation, since patients are not upside down, and mirroring of left and right only,
+    if at all.
     """
     from monai.transforms import (
         Compose,
         RandAdjustContrastd,
         RandAffined,
+        RandFlipd,
         RandGaussianNoised,
         RandGaussianSmoothd,
         RandScaleIntensityd,
@@ -115,6 +117,7 @@ def _augmentation(dimensions: int, seed: int) -> Any:
     turn = (0.35,) if dimensions == 2 else (0.35, 0.2, 0.2)  # radians
     chain = Compose(
         [
+            RandFlipd(("image", "mask"), prob=0.5 if mirror else 0.0, spatial_axis=dimensions - 1),
             RandAffined(
                 ("image", "mask"),
                 prob=0.7,

@@ -46,6 +46,26 @@ def test_what_was_labelled_is_found(fitted):
     assert np.mean(found) > 0.65
 
 
+def test_a_network_that_mirrors_says_the_same_of_both_sides():
+    network = UNet(**SMALL, size=32, width=8, mirror=True).fit(PAIRS)
+    image, masks = disc(50)
+    found = network.probabilities(image)
+    other = network.probabilities(Image(np.ascontiguousarray(image.pixels[:, ::-1])))[..., ::-1]
+    np.testing.assert_allclose(found, other, atol=1e-5)
+    assert dice(found[0] > 0.5, masks["bright"]) > 0.65
+
+
+def test_half_of_the_patches_are_mirrored_with_their_masks():
+    """A ramp tells which: its lower half of values is on the left, or on the right."""
+    ramp = torch.linspace(-1, 1, 32).repeat(32, 1)[None]
+    with Patches((32, 32), 64, 0, mirror=True) as patches:
+        patches.add(ramp, (ramp > 0).float())
+        images, masks = next(patches.batches(1)).split(1, dim=1)
+    rising = images[..., 20:].mean((1, 2, 3)) > images[..., :12].mean((1, 2, 3))
+    right = masks[..., 20:].mean((1, 2, 3)) > masks[..., :12].mean((1, 2, 3))
+    assert 20 < rising.sum() < 44 and (rising == right).all()
+
+
 def test_the_answer_lies_on_the_image_s_grid(fitted):
     image = Image(np.kron(disc(50)[0].pixels, np.ones((2, 3), np.float32)), spacing=(0.5, 1 / 3))
     assert fitted.segment(image).shape == (64, 96) and fitted.segment(image).dtype == bool
