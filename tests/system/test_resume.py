@@ -259,8 +259,12 @@ def wait_for_more_rows(out: Path, process) -> None:
 
 def spawned(pid: int) -> list[psutil.Process]:
     """The worker processes, without multiprocessing's own helper."""
-    children = psutil.Process(pid).children()
-    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    workers = []
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.NoSuchProcess):  # it has ended since, and may be a zombie
+            if "spawn_main" in " ".join(child.cmdline()):
+                workers.append(child)
+    return workers
 
 
 def interrupt(process) -> str:
