@@ -11,15 +11,15 @@ knows. Many of ours call the same functions: what differs is what is done around
 
 The seed is the phantom's own, and for real images the voxel deepest inside the true object. Dice
 and the 95th percentile of surface distances (mm; pixels where nothing tells the spacing) are means
-over cases: what finds nothing has 0 and the image's diagonal. Seconds are per case. Rows go to
-benchmarks/results/segment_classical.csv, those of the same data, setting and method are replaced.
+over cases: what finds nothing has 0 and the image's diagonal. How long they take is told by
+`segment_speed.py`. Rows go to benchmarks/results/segment_classical.csv, those of the same data,
+setting and method are replaced.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -234,21 +234,18 @@ def theirs(peer: Peer, case: Case) -> Mask:
 
 def measure(find: Callable[[Case], Mask], cases: list[Case]) -> dict[str, Any]:
     """How well the cases were outlined."""
-    results, seconds = [], []
+    results = []
     for case in cases:
-        started = time.perf_counter()
         try:
             found = find(case)
         except RuntimeError:  # threshold_minimum knows no valley
             found = np.zeros(case.truth.shape, bool)
-        seconds.append(time.perf_counter() - started)
         results.append(compare(found, case.truth, case.image.spacing))
     dice = [result["dice"] for result in results]
     return {
         "dice": mean(dice),
         "dice_min": min(dice),
         "hd95": mean(result["hausdorff_95"] for result in results),
-        "seconds": mean(seconds),
         "n": len(cases),
     }
 
