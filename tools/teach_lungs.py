@@ -2,9 +2,9 @@
 
     python tools/teach_lungs.py OUT [--images 400] [--steps 1200]
 
-The images are the chest phantoms of `intact.data.phantom`, with and without findings, cropped as
-tightly as real ones are, their tones bent, blurred, veiled and lettered at random. Half an hour on
-two cores.
+The images are the chest phantoms of `intact.data.phantom_xray`, with and without findings, bent,
+cropped as tightly as real ones are, with gas below the diaphragm, their tones changed, blurred,
+veiled and lettered at random. Half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from scipy import ndimage
 from intact._version import __version__
 from intact.data.phantom_xray import chest_xray, lung_fields
 from intact.image import Image
-from intact.segment.scene import Mask
+from intact.segment.morphology import Mask
 from intact.segment.unet import UNet
 from intact.store import save_folder
 
 SIDE = 288  # of the made images
-FIELDS = {"size": 192, "width": 10, "batch": 8, "seed": 0}
+FIELDS = {"size": 192, "width": 10, "batch": 8, "seed": 0, "mirror": True}
 Grey = NDArray[np.float32]
 
 
@@ -34,10 +34,20 @@ def made(number: int) -> tuple[Image, Mapping[str, Mask]]:
     rng = np.random.default_rng(number)
     seed = int(rng.integers(2**31))
     image, _ = chest_xray(seed, shape=(SIDE, SIDE), lesion=bool(rng.random() < 0.6))
-    lungs = lung_fields(seed, shape=(SIDE, SIDE))
+    grey, lungs = bent(image.display().astype(np.float32), lung_fields(seed, shape=(SIDE, SIDE)), rng)
     box = cropped(lungs, rng)
-    shown = image.display().astype(np.float32)[box] / 255
+    shown = grey[box] / 255
     return Image(varied(shown, lungs[box], rng)), {"lungs": lungs[box]}
+
+
+def bent(shown: Grey, lungs: Mask, rng: np.random.Generator) -> tuple[Grey, Mask]:
+    """Both moved by a smooth random field, as no two diaphragms have one shape."""
+    places = np.indices(shown.shape).astype(np.float32)
+    for axis in places:
+        field = ndimage.gaussian_filter(rng.normal(size=shown.shape), rng.uniform(20, 50), mode="wrap")
+        axis += field / field.std() * rng.uniform(0, 7)
+    moved = ndimage.map_coordinates(shown, places, order=1, mode="nearest")
+    return moved, ndimage.map_coordinates(lungs, places, order=0, mode="nearest")
 
 
 def cropped(lungs: Mask, rng: np.random.Generator) -> tuple[slice, slice]:
@@ -63,6 +73,7 @@ def varied(shown: Grey, lungs: Mask, rng: np.random.Generator) -> Grey:
         cloud = np.clip(cloud / cloud.std() - rng.uniform(-0.5, 1.2), 0, 2) / 2
         low_down = np.linspace(0.5, 1.2, len(x))[:, None]
         x = x + lungs * cloud * low_down * rng.uniform(0.1, 0.7) * (np.percentile(x, 85) - x)
+    x = with_gas(x, lungs, rng)
     if rng.random() < 0.6:  # uneven exposure
         slope = rng.normal(0, 0.15, 2)
         x = x + slope[0] * np.linspace(-1, 1, x.shape[0])[:, None] + slope[1] * np.linspace(-1, 1, x.shape[1])
@@ -72,6 +83,22 @@ def varied(shown: Grey, lungs: Mask, rng: np.random.Generator) -> Grey:
     x = ndimage.gaussian_filter(x, rng.choice([0.0, rng.uniform(0, 1.5)]))
     x = x + rng.normal(0, rng.uniform(0, 0.04), x.shape)
     return np.clip(x, 0, 1).astype(np.float32)
+
+
+def with_gas(x: Grey, lungs: Mask, rng: np.random.Generator) -> Grey:
+    """Gas in stomach and bowel: as dark as lung but below it, on the patient's left more often."""
+    rows, columns = np.indices(x.shape)
+    dark, apart = np.percentile(x[lungs], 20), ~ndimage.binary_dilation(lungs, iterations=3)
+    there = np.flatnonzero(lungs.any(axis=0))
+    left = there[there > x.shape[1] / 2]
+    for _ in range(rng.integers(0, 5)):
+        column = rng.choice(left if left.size and rng.random() < 0.7 else there)
+        row = np.flatnonzero(lungs[:, column])[-1] + rng.uniform(0.02, 0.25) * len(x)
+        tall, wide = rng.uniform((0.02, 0.02), (0.1, 0.15)) * len(x)
+        pocket = (((rows - row) / tall) ** 2 + ((columns - column) / wide) ** 2 < 1) & apart
+        soft = ndimage.gaussian_filter(pocket.astype(np.float32), rng.uniform(0.7, 2.5))
+        x = x + soft * rng.uniform(0.2, 1.1) * (dark - x)
+    return x
 
 
 def drawn(x: Grey, at: tuple[NDArray[np.int_], NDArray[np.int_]], rng: np.random.Generator) -> Grey:

@@ -14,10 +14,10 @@ from intact.segment.graph_cut import GraphCut
 from intact.segment.lettering import text
 from intact.segment.level_set import ChanVese, Geodesic
 from intact.segment.lungs import lungs
+from intact.segment.morphology import Mask
 from intact.segment.network import Network
 from intact.segment.random_walker import RandomWalker
 from intact.segment.region_growing import RegionGrowing
-from intact.segment.scene import Mask
 from intact.segment.snakes import Snakes
 from intact.segment.threshold import Histogram, Hysteresis, MultiOtsu, Otsu
 from intact.segment.unet import UNet

@@ -33,7 +33,7 @@ from intact.report.dicom_seg import write_seg
 from intact.report.overlay import draw_overlay
 from intact.segment import METHODS, REGIONS, Classical
 from intact.segment.learn import by_stem, load, means, read_mask
-from intact.segment.scene import Mask
+from intact.segment.morphology import Mask
 
 BATCH = 4  # images per unit of work
 TIMEOUT = 600.0  # seconds that one image may take

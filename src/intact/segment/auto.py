@@ -28,9 +28,10 @@ from torch import Tensor, nn
 
 from intact.data.transforms import is_colour
 from intact.image import Image
+from intact.segment.morphology import Mask
 from intact.segment.network import Network, Pairs, dice_and_entropy
 from intact.segment.plan import Plan
-from intact.segment.scene import Mask, bright
+from intact.segment.scene import bright
 
 WIDEST = {2: 512, 3: 320}  # channels of a stage at most
 DEEPEST = 7  # stages

@@ -13,7 +13,8 @@ from scipy import ndimage
 
 from intact.errors import UsageError
 from intact.image import Image
-from intact.segment.scene import Mask, Scene, look
+from intact.segment.morphology import Mask
+from intact.segment.scene import Scene, look
 
 
 @dataclass(eq=False)

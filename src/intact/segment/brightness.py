@@ -18,7 +18,9 @@ from numpy import ndarray
 from scipy import ndimage
 
 from intact.segment.base import Classical, component_at, fill_holes
-from intact.segment.scene import SMALLEST, Mask, Scene, Values
+from intact.segment.grey import Values
+from intact.segment.morphology import Mask
+from intact.segment.scene import SMALLEST, Scene
 
 SIGMA = 1.0  # smoothing, in voxels: noise falls to a third, edges stay
 RANGE = (-1.0, 2.0)  # of values: one of thousands, such as metal, would be a class of its own

@@ -31,7 +31,9 @@ from sklearn import cluster, mixture
 
 from intact.errors import UsageError
 from intact.segment.brightness import SEVERAL, THICK, ByBrightness, divisions
-from intact.segment.scene import Mask, Scene, Values
+from intact.segment.grey import Values
+from intact.segment.morphology import Mask
+from intact.segment.scene import Scene
 
 SAMPLE = 50_000  # voxels that clusters are fitted on: centres are then exact to a hundredth of the noise
 STARTS = 4  # of k-means, of which the best is kept

@@ -28,7 +28,9 @@ from scipy.sparse import csgraph
 
 from intact.errors import UsageError
 from intact.segment.base import Classical, component_at, fill_holes
-from intact.segment.scene import Mask, Scene, Values
+from intact.segment.grey import Values
+from intact.segment.morphology import Mask
+from intact.segment.scene import Scene
 
 SIGMA = 0.8  # smoothing, in finest voxels: a third of white noise stays, and most of small objects
 CORE = 1 / 3  # radii around the seed that are the object: inside it, if the seed is off its centre

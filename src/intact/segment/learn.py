@@ -28,7 +28,7 @@ from intact.io import Rejected, Unit, index, read, read_unit
 from intact.io.discover import stem_of
 from intact.metrics.segmentation import aggregate, compare
 from intact.segment import METHODS, Network
-from intact.segment.scene import Mask
+from intact.segment.morphology import Mask
 from intact.store import load_folder, save_folder
 
 KIND = "segmentation"

@@ -22,7 +22,9 @@ from scipy.sparse.csgraph import connected_components
 from skimage.morphology import convex_hull_image
 
 from intact.image import Image
-from intact.segment.anatomy import RECORDS_AIR, Grey, Mask, Values, body
+from intact.segment.anatomy import RECORDS_AIR, body
+from intact.segment.grey import Grey, Values
+from intact.segment.morphology import Mask
 
 EIGHT = np.ones((3, 3), bool)
 PROJECTIONS = ("DX", "CR", "MG", "RF", "XA", "PX", "IO")  # modalities with letters over the body

@@ -30,7 +30,9 @@ import numpy as np
 from scipy import ndimage, stats
 
 from intact.segment.base import Classical, component_at, fill_holes
-from intact.segment.scene import Mask, Scene, Values, distance_from
+from intact.segment.grey import Values
+from intact.segment.morphology import Mask
+from intact.segment.scene import Scene, distance_from
 
 REACH = 2.5  # radii around the seed that are looked at: enough of the outside, and bias is a plane there
 GENTLE = 2.0  # sigma in voxels before the slope of that plane is taken

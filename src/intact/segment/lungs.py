@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from intact.image import Image
 from intact.segment.anatomy import body
-from intact.segment.scene import Mask
+from intact.segment.morphology import Mask, filled, largest
 from intact.segment.unet import UNet
 from intact.store import load_folder
 
@@ -44,26 +44,14 @@ def _by_air(image: Image) -> Mask:
     air = (image.physical() < AIR_HU) & body(image)
     kept = _large_parts(air, planes=False)
     around = np.ones((1,) * (kept.ndim - 2) + (7, 7), bool)
-    return _filled(ndimage.binary_closing(kept, around) & body(image))
+    return filled(ndimage.binary_closing(kept, around) & body(image))
 
 
 def _large_parts(mask: Mask, *, planes: bool) -> Mask:
-    """The largest part and those not much smaller; of each plane by itself, or of the whole."""
+    """Without holes, the largest part and those not much smaller; of each plane, or of the whole."""
     if planes and mask.ndim > 2:
         return np.stack([_large_parts(plane, planes=False) for plane in mask])
-    parts, count = ndimage.label(mask)
-    if not count:
-        return mask
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    large: Mask = (sizes >= PART * sizes.max())[parts] & (parts > 0)
-    return _filled(large)
-
-
-def _filled(mask: Mask) -> Mask:
-    """Without holes in any plane."""
-    flat = mask.reshape(-1, *mask.shape[-2:])
-    return np.stack([ndimage.binary_fill_holes(plane) for plane in flat]).reshape(mask.shape)
+    return filled(largest(mask, PART))
 
 
 @cache

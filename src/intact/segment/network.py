@@ -23,9 +23,9 @@ from intact.errors import NotFittedError, UsageError
 from intact.image import Image
 from intact.nets.features import best_precision
 from intact.segment.base import Segmenter
+from intact.segment.morphology import Mask
 from intact.segment.patches import Patches
 from intact.segment.plan import Plan, resample
-from intact.segment.scene import Mask
 from intact.train import train
 
 N = TypeVar("N", bound="Network")

@@ -11,17 +11,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
-from numpy import ndarray
 from scipy import ndimage
 
 from intact.data.transforms import LUMA
 from intact.errors import UsageError
 from intact.image import Image
 from intact.segment.anatomy import body
-
-Mask = Bool[ndarray, "..."]  # [h,w] or [d,h,w], as the image's shape
-Values = Float[ndarray, "..."]
+from intact.segment.grey import Values
+from intact.segment.morphology import Mask
 
 SCALES = 8  # radii tried when the object's is not known
 ENOUGH = 2**18  # voxels that an object is searched in

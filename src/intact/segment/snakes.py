@@ -23,7 +23,9 @@ from skimage.draw import polygon2mask
 from skimage.segmentation import active_contour
 
 from intact.segment.base import Classical, component_at
-from intact.segment.scene import Mask, Scene, Values
+from intact.segment.grey import Values
+from intact.segment.morphology import Mask
+from intact.segment.scene import Scene
 
 REACH = 2.5  # radii about the object that are looked at
 START = 1.15  # radii of the first circle: about most of an object, and near enough to its edge

@@ -32,7 +32,9 @@ from skimage.filters import apply_hysteresis_threshold, threshold_li, threshold_
 
 from intact.errors import UsageError
 from intact.segment.brightness import FLAT, SEVERAL, ByBrightness, adjacent, divisions, regions
-from intact.segment.scene import Mask, Scene, Values
+from intact.segment.grey import Values
+from intact.segment.morphology import Mask
+from intact.segment.scene import Scene
 
 BINS = 256  # of the histogram: a bin is then narrower than the noise
 WIDTHS = 2.0 ** np.arange(0, 6, 0.5)  # standard deviations of the histogram's smoothing, in bins

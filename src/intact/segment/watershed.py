@@ -21,7 +21,8 @@ from skimage import segmentation
 
 from intact.errors import UsageError
 from intact.segment.base import Classical
-from intact.segment.scene import Mask, Scene
+from intact.segment.morphology import Mask
+from intact.segment.scene import Scene
 
 SIGMA = 1.0  # smoothing, in finest voxels: with less, noise makes edges of its own
 CORE = 1 / 3  # radii around the seed that are the object: inside it, if the seed is off its centre
