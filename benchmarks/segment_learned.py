@@ -33,8 +33,8 @@ from intact.image import Image
 from intact.metrics.detection import auroc
 from intact.metrics.segmentation import aggregate, compare
 from intact.segment import METHODS, Network
-from intact.segment.learn import THUMBNAIL
 from intact.segment.lungs import lungs as shipped_lungs
+from intact.segment.pairs import THUMBNAIL
 from results import environment, replace_rows
 
 Mask = np.ndarray

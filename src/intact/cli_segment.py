@@ -61,7 +61,8 @@ def segment(
     `intact segment head.nii.gz -o out --method graph_cut --seed 60,120,90`,
     `intact segment images/ -o out --model lung_model --truth lungs=masks/`
     """
-    from intact.segment.archive import By, segment_archive
+    from intact.segment.archive import segment_archive
+    from intact.segment.by import By
 
     if form not in ("own", "nifti", "png"):
         raise UsageError(f"--format {form}: choose one of own, nifti and png")

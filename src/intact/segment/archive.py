@@ -13,91 +13,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from nibabel.nifti1 import Nifti1Header
 
 from intact import progress
 from intact._version import __version__
-from intact.configure import configure
 from intact.engine import local
 from intact.errors import InputError, UsageError
 from intact.findings import Findings, Row
 from intact.image import Image
-from intact.io import Rejected, Unit, index, read_unit, write
+from intact.io import Rejected, Unit, index, read_unit
 from intact.metrics.segmentation import compare
 from intact.model import batched
-from intact.report.dicom_seg import write_seg
 from intact.report.overlay import draw_overlay
-from intact.segment import METHODS, REGIONS, Classical
-from intact.segment.learn import by_stem, load, means, read_mask
+from intact.segment.by import By
+from intact.segment.learn import means
+from intact.segment.mask_files import Format, write_masks
 from intact.segment.morphology import Mask
+from intact.segment.pairs import by_stem, read_mask
 
 BATCH = 4  # images per unit of work
 TIMEOUT = 600.0  # seconds that one image may take
-Format = Literal["own", "nifti", "png"]
 SAME = {"paths": "paths", "by": "method, regions, model or seed", "format": "format", "truth": "truth"}
-OBJECT = "object"  # what a classical method's mask is called
-
-
-@dataclass(frozen=True)
-class By:
-    """What segments: a classical method, regions, or a model; one of the three.
-
-    Args:
-        method: Key in `METHODS`, a classical one.
-        fields: Of the method, where they differ from the defaults.
-        seed: A voxel of the object, as an index into the image's shape, for a classical method.
-        regions: Keys in `REGIONS`.
-        model: Folder of a model from `intact fit --masks`.
-    """
-
-    method: str = ""
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    seed: tuple[int, ...] = ()
-    regions: tuple[str, ...] = ()
-    model: str = ""
-
-    def __post_init__(self) -> None:
-        if sum(map(bool, (self.method, self.regions, self.model))) != 1:
-            raise UsageError("give a method, regions or a model, and only one of them")
-        if unknown := [name for name in self.regions if name not in REGIONS]:
-            raise UsageError(f"unknown region {unknown[0]!r}; choose one of {', '.join(REGIONS)}")
-        if self.seed and not self.method:
-            raise UsageError("a seed points a classical method to an object; it means nothing without one")
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """What is segmented."""
-        return self.regions or ((OBJECT,) if self.method else load(self.model)[1].labels)
-
-    @property
-    def name(self) -> str:
-        """What made the masks, in a word."""
-        return self.method or Path(self.model).name or "regions"
-
-    @property
-    def family(self) -> str:
-        """Its kind, as DICOM segmentations name it."""
-        return METHODS[self.method].family if self.method else "network" if self.model else "region"
-
-    def segmenter(self) -> Callable[[Image], dict[str, Mask]]:
-        """What gives the masks of an image by their labels.
-
-        Raises:
-            UsageError: Unknown method or field, or a network without a model.
-            ModelError: The model cannot be loaded.
-        """
-        if self.model:
-            return load(self.model)[0].masks
-        if self.regions:
-            return lambda image: {name: REGIONS[name](image) for name in self.regions}
-        method = configure(METHODS, self.method, self.fields)
-        if not isinstance(method, Classical):
-            raise UsageError(f"{self.method} learns from masks: make a model with `intact fit --masks`")
-        return lambda image: {OBJECT: method.segment(image, seed=self.seed or None)}
 
 
 @dataclass(frozen=True)
@@ -167,7 +106,10 @@ class Worker:
             masks = self._segment(image)  # type: ignore[misc]
             seconds = time.perf_counter() - started
             metrics = self._measured(entry, image, masks)
-            files, doubts = self._write(entry, image, masks)
+            folder = Path(self.out) / "masks"
+            files, doubts = write_masks(
+                masks, image, entry, folder, self.stems[entry.name], self.format, self.by
+            )
         except InputError as error:
             return self.lost(entry, error.reason)
         except UsageError as error:  # a time series, say, or a plane for a network of volumes
@@ -183,7 +125,8 @@ class Worker:
             "shape": list(image.shape),
             "spacing": list(image.spacing) if image.spacing else None,
             "masks": {
-                label: _measures(mask, image) | {"file": files[label]} for label, mask in masks.items()
+                label: _measures(mask, image) | {"file": f"masks/{files[label]}"}
+                for label, mask in masks.items()
             },
             "overlay": str(overlay.relative_to(self.out)),
             "metrics": metrics,
@@ -199,32 +142,6 @@ class Worker:
                 row = compare(masks[label], read_mask(known[unit.stem], image), image.spacing)
                 found[label] = {name: None if np.isnan(value) else value for name, value in row.items()}
         return found
-
-    def _write(self, unit: Unit, image: Image, masks: Mapping[str, Mask]) -> tuple[dict[str, str], list[str]]:
-        """Write the masks: the file of each label, below the run's folder, and doubts in words."""
-        stem, folder = self.stems[unit.name], Path(self.out) / "masks"
-        doubts: list[str] = []
-        if self.format == "own" and unit.format == "dicom":
-            try:
-                path = write_seg(
-                    masks,
-                    unit,
-                    folder / f"{stem}.dcm",
-                    algorithm=self.by.name,
-                    family=self.by.family,
-                    guided=bool(self.by.seed),
-                )
-                return dict.fromkeys(masks, str(path.relative_to(self.out))), doubts
-            except UsageError as refusal:
-                doubts.append(f"no DICOM segmentation can be made, so the masks are other files: {refusal}")
-        volume = len(image.shape) > 2
-        suffix = ".nii.gz" if volume or self.format == "nifti" or unit.format == "nifti" else ".png"
-        files = {}
-        for label, mask in masks.items():
-            name = f"{stem}-{label}{suffix}" if len(masks) > 1 else f"{stem}{suffix}"
-            write(_as_image(mask, image, suffix), folder / name)
-            files[label] = f"masks/{name}"
-        return files, doubts
 
 
 def segment_archive(
@@ -305,18 +222,6 @@ def _stems(entries: Sequence[Unit | Rejected]) -> dict[str, str]:
         seen[unit.stem] += 1
         stems[unit.name] = unit.stem if seen[unit.stem] == 1 else f"{unit.stem}-{seen[unit.stem]}"
     return stems
-
-
-def _as_image(mask: Mask, image: Image, suffix: str) -> Image:
-    """A mask to be written on the image's grid; a picture of it is white where it is set."""
-    pixels = mask.astype(np.uint8)
-    if suffix == ".png":
-        return Image(pixels * np.uint8(255), spacing=image.spacing)
-    header = None
-    if isinstance(image.header, Nifti1Header):  # its two affines and their codes are kept as they are
-        header = image.header.copy()
-        header["cal_min"] = header["cal_max"] = 0  # a window made for the image would hide the mask
-    return Image(pixels, spacing=image.spacing, affine=image.affine, header=header)
 
 
 def _measures(mask: Mask, image: Image) -> dict[str, Any]:

@@ -7,8 +7,7 @@ were segmented.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,19 +19,15 @@ import torch
 from intact import progress
 from intact._version import __version__
 from intact.configure import configure
-from intact.data.splits import hold_out, look_alikes
-from intact.data.transforms import Preparation, thumbnail
-from intact.errors import InputError, ModelError, UsageError
-from intact.image import Image
-from intact.io import Rejected, Unit, index, read, read_unit
-from intact.io.discover import stem_of
+from intact.data.splits import hold_out
+from intact.errors import ModelError, UsageError
+from intact.io import Rejected, Unit, index
 from intact.metrics.segmentation import aggregate, compare
 from intact.segment import METHODS, Network
-from intact.segment.morphology import Mask
+from intact.segment.pairs import Case, OnDisk, examined, paired
 from intact.store import load_folder, save_folder
 
 KIND = "segmentation"
-THUMBNAIL = Preparation(64)
 # What nnU-Net takes on a GPU of 8 GB, for `auto` where there is one.
 ON_A_GPU = {"steps": 250_000, "width": 32, "voxels": 128**3}
 
@@ -89,34 +84,6 @@ class Learned:
         save_folder(folder, self.network.state(), manifest)
 
 
-@dataclass(frozen=True)
-class Case:
-    """An image and its masks, on disk."""
-
-    unit: Unit
-    masks: dict[str, Path]
-    patient: str = ""
-
-    def read(self) -> tuple[Image, dict[str, Mask]]:
-        """The image and its masks, of one shape.
-
-        Raises:
-            InputError: A file cannot be read, or a mask has another shape.
-        """
-        image = read_unit(self.unit)
-        return image, {label: read_mask(path, image) for label, path in self.masks.items()}
-
-
-@dataclass(frozen=True)
-class OnDisk:
-    """Cases that are read when they are iterated, as often as they are."""
-
-    cases: Sequence[Case]
-
-    def __iter__(self) -> Iterator[tuple[Image, dict[str, Mask]]]:
-        return (case.read() for case in self.cases)
-
-
 def learn(
     images: Sequence[str | Path],
     masks: Mapping[str, str | Path],
@@ -144,7 +111,7 @@ def learn(
     network, notes = make_network(method, {"seed": seed, **(fields or {})})
     found = index([Path(path) for path in images])
     rejected = [entry for entry in found if isinstance(entry, Rejected)]
-    cases, modality = _examined(_pair([e for e in found if isinstance(e, Unit)], masks, rejected), rejected)
+    cases, modality = examined(paired([e for e in found if isinstance(e, Unit)], masks, rejected), rejected)
     try:
         out = hold_out([case.patient for case in cases], held_out, seed)
     except ValueError as error:
@@ -224,74 +191,5 @@ def means(
     }
 
 
-def read_mask(path: Path, image: Image) -> Mask:
-    """The mask of an image: True where the file is not zero.
-
-    Raises:
-        InputError: It cannot be read, or it has another shape than the image.
-    """
-    read_back = read(path)
-    mask: Mask = read_back.pixels != 0
-    if read_back.colour:
-        mask = np.any(mask, axis=-1)
-    if mask.shape != image.shape:
-        raise InputError(
-            str(path), f"has shape {mask.shape}, and its image {image.shape}: give one of its grid"
-        )
-    return mask
-
-
-def by_stem(folder: Path) -> dict[str, Path]:
-    """The masks in a folder by the names of their images.
-
-    Raises:
-        UsageError: It is no folder.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder: give one that holds a mask for each image")
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {stem_of(path).removesuffix("_mask").removesuffix("_seg"): path for path in paths}
-
-
 def _networks() -> dict[str, type[Network]]:
     return {name: kind for name, kind in METHODS.items() if issubclass(kind, Network)}
-
-
-def _pair(units: Sequence[Unit], masks: Mapping[str, str | Path], rejected: list[Rejected]) -> list[Case]:
-    """Each image with its mask of every label; one that lacks a mask is rejected."""
-    known = {label: by_stem(Path(folder)) for label, folder in masks.items()}
-    cases = []
-    for unit in units:
-        own = {label: files[unit.stem] for label, files in known.items() if unit.stem in files}
-        if lacking := [label for label in masks if label not in own]:
-            rejected.append(Rejected(unit.name, f"has no mask of {', '.join(lacking)}", unit.folder))
-        else:
-            cases.append(Case(unit, own))
-    if not cases:
-        folders = ", ".join(map(str, masks.values()))
-        raise UsageError(
-            f"no image has a mask in {folders}: a mask is called like its image, say IMAGE_mask.png"
-        )
-    return cases
-
-
-def _examined(cases: Sequence[Case], rejected: list[Rejected]) -> tuple[list[Case], str]:
-    """The cases that can be read, with their patients, and the modality of most."""
-    sound, thumbnails, modalities = [], [], Counter[str]()
-    for case in progress.track(cases, "reading", len(cases)):
-        try:
-            image, _ = case.read()
-        except InputError as error:
-            rejected.append(Rejected(error.name, error.reason, case.unit.folder))
-            continue
-        sound.append(dataclasses.replace(case, patient=image.identity.patient or image.identity.study))
-        middle = image.plane(image.planes // 2)
-        thumbnails.append(thumbnail(THUMBNAIL.prepare(middle, THUMBNAIL.limits(middle))[0]))
-        modalities[image.modality] += 1
-    if not sound:
-        raise UsageError(
-            f"no image with masks can be read; the first: {rejected[0].name}: {rejected[0].reason}"
-        )
-    alike = look_alikes(np.stack(thumbnails))
-    named = [dataclasses.replace(c, patient=c.patient or a) for c, a in zip(sound, alike, strict=True)]
-    return named, modalities.most_common(1)[0][0]

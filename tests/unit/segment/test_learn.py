@@ -12,8 +12,10 @@ from PIL import Image as Raster
 from intact import Model, read, write
 from intact.errors import InputError, ModelError, UsageError
 from intact.image import Image
-from intact.segment.archive import By, segment_archive
-from intact.segment.learn import learn, load, read_mask
+from intact.segment.archive import segment_archive
+from intact.segment.by import By
+from intact.segment.learn import learn, load
+from intact.segment.pairs import read_mask
 
 FIELDS = {"steps": 30, "batch": 4, "size": 32, "width": 4}
 
