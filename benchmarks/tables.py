@@ -248,7 +248,8 @@ def segmenting() -> str:
     titles = [" ".join(filter(None, place)).replace("_", " ") for place in places]
     about = (
         "One object, its seed given, with our defaults and with the library's (the better of its calls): on "
-        "a lesion phantom, ten each, on slices of a brain tumour and on lungs in radiographs."
+        "a lesion phantom, ten each, on a brain tumour in MR and on lungs in radiographs. The library's "
+        "snake starts from the true radius."
     )
     return about + "\n\n" + table(["mean Dice, ours / library", *titles], body)
 
