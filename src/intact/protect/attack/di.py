@@ -1,0 +1,56 @@
+"""DI: the gradient of an image that is now and then made smaller and put anywhere on black.
+
+Xie, Zhang, Zhou, Bai, Wang, Ren, Yuille, "Improving transferability of adversarial examples with
+input diversity", CVPR 2019, with momentum (M-DI2-FGSM). Differs from the paper, whose networks take
+299 pixels and see 330: images shrink instead and keep their size with the black around them, as
+classifiers here take one size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from intact.errors import UsageError
+from intact.protect.attack.base import Problem, Shown
+from intact.protect.attack.mifgsm import MIFGSM
+
+
+@dataclass(eq=False)
+class DI(MIFGSM):
+    """The diverse inputs method.
+
+    Args:
+        smallest: Side of the smallest copy, as a share of the image's.
+        chance: Of an image being changed at a step.
+    """
+
+    smallest: float = 0.9
+    chance: float = 0.5
+
+    source: ClassVar[str] = "Xie et al., CVPR 2019"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.smallest < 1 or not 0 <= self.chance <= 1:
+            raise UsageError(
+                f"smallest={self.smallest:g}, chance={self.chance:g}: give shares between 0 and 1"
+            )
+
+    def _slope(self, problem: Problem, x: Shown) -> Tensor:
+        share, top, left, change = torch.rand(4, generator=problem.rng).tolist()
+        if change >= self.chance:
+            return problem.gradient(x)
+        size = [max(1, round(n * (self.smallest + (1 - self.smallest) * share))) for n in x.shape[-2:]]
+        room = [n - kept for n, kept in zip(x.shape[-2:], size, strict=True)]
+        above, before = int(top * (room[0] + 1)), int(left * (room[1] + 1))
+
+        def moved(y: Shown) -> Tensor:
+            small = F.interpolate(y, size=size, mode="bilinear", align_corners=False)
+            return problem.loss(F.pad(small, (before, room[1] - before, above, room[0] - above)))
+
+        return problem.gradient(x, moved)

@@ -1,0 +1,195 @@
+"""Each attack does what its paper says, on classifiers whose answers are known in closed form."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from intact.errors import UsageError
+from intact.protect.attack import METHODS
+from intact.protect.attack.base import Problem
+from intact.protect.attack.square import HALVED
+
+SIDE = 12
+
+
+class Plane(nn.Module):
+    """Two classes parted by a plane: logits +- (w x + b) / 2, so that every answer can be computed."""
+
+    def __init__(self):
+        super().__init__()
+        rng = torch.Generator().manual_seed(1)
+        self.weight = nn.Parameter(torch.randn(SIDE * SIDE, generator=rng))
+        self.bias = nn.Parameter(-(self.weight * 0.5).sum() + 0.6)
+        self.eval()
+
+    def forward(self, x):
+        side = x.flatten(1) @ self.weight + self.bias
+        return torch.stack([side / 2, -side / 2], dim=1)
+
+
+@pytest.fixture
+def classify():
+    return Plane()
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).integers(100, 156, (4, SIDE, SIDE)).astype(np.uint8)
+
+
+def shown(pixels):
+    return torch.from_numpy(pixels[:, None].astype(np.float32) / 255)
+
+
+def labels_of(classify, pixels):
+    with torch.no_grad():
+        return classify(shown(pixels)).argmax(1).numpy()
+
+
+def distances(classify, pixels):
+    """Of each image from the plane, in grey levels."""
+    with torch.no_grad():
+        side = shown(pixels).flatten(1) @ classify.weight + classify.bias
+        return 255 * (side.abs() / classify.weight.norm()).numpy()
+
+
+def test_one_step_goes_all_the_way_against_the_true_class(classify, images):
+    labels = labels_of(classify, images)
+    change = METHODS["fgsm"](epsilon=5).perturb(classify, images, labels)
+    against = np.sign(classify.weight.detach().numpy()).reshape(SIDE, SIDE)
+    for own, label in zip(change, labels, strict=True):
+        np.testing.assert_array_equal(own, -5 * against if label == 0 else 5 * against)
+
+
+def test_a_full_change_has_the_known_signal_to_noise_ratio(classify, images):
+    for epsilon, known in ((1, 48.13), (2, 42.11), (4, 36.09), (8, 30.07)):
+        change = METHODS["fgsm"](epsilon=epsilon).perturb(classify, images, labels_of(classify, images))
+        assert abs(20 * np.log10(255 / np.sqrt((change**2.0).mean())) - known) < 0.01
+
+
+def test_many_steps_of_one_gradient_are_one_step(classify, images):
+    labels = labels_of(classify, images)
+    once = METHODS["fgsm"]().perturb(classify, images, labels)
+    for name in ("bim", "mifgsm"):
+        np.testing.assert_array_equal(METHODS[name]().perturb(classify, images, labels), once)
+
+
+def test_a_random_start_is_within_the_bound_and_then_forgotten(classify, images):
+    labels = labels_of(classify, images)
+    one, other = (
+        METHODS["pgd"](steps=1, step=0.5, seed=seed).perturb(classify, images, labels) for seed in (0, 1)
+    )
+    assert (one != other).mean() > 0.5 and np.abs(one).max() <= 8
+    far = METHODS["pgd"](steps=20).perturb(classify, images, labels)
+    np.testing.assert_array_equal(far, METHODS["fgsm"]().perturb(classify, images, labels))
+
+
+def test_variants_without_their_variation_are_what_they_vary(classify, images):
+    labels = labels_of(classify, images)
+    plain = METHODS["mifgsm"]().perturb(classify, images, labels)
+    np.testing.assert_array_equal(METHODS["di"](chance=0.0).perturb(classify, images, labels), plain)
+    np.testing.assert_array_equal(METHODS["ti"](kernel=1).perturb(classify, images, labels), plain)
+
+
+def test_a_smoothed_gradient_gives_a_smoother_change(classify, images):
+    labels = labels_of(classify, images)
+    rough, smooth = (METHODS[name]().perturb(classify, images, labels) for name in ("mifgsm", "ti"))
+    turns = [np.mean(np.diff(np.sign(change), axis=-1) != 0) for change in (rough, smooth)]
+    assert turns[1] < 0.7 * turns[0]
+
+
+@pytest.mark.parametrize("name", ["cw", "lbfgs"])
+def test_the_smallest_change_is_nearly_as_small_as_can_be(name, classify, images):
+    labels = labels_of(classify, images)
+    change = METHODS[name]().perturb(classify, images, labels)
+    assert (labels_of(classify, images + change) != labels).all()
+    size, least = np.sqrt((change**2.0).sum(axis=(1, 2))), distances(classify, images)
+    assert (size >= least).all()
+    # Whole levels cost about a third of a level in each pixel.
+    assert (size < 1.15 * np.sqrt(least**2 + SIDE**2 / 12)).all()
+
+
+def test_confidence_goes_beyond_the_plane(classify, images):
+    labels = labels_of(classify, images)
+    change = METHODS["cw"](confidence=1.0).perturb(classify, images, labels)
+    with torch.no_grad():
+        logits = classify(shown((images + change).astype(np.uint8)))
+    won = logits[range(4), 1 - labels] - logits[range(4), labels]
+    assert (won >= 1.0).all()
+
+
+def test_queries_tell_the_gradient(classify, images):
+    """With many directions the estimate points where the gradient does."""
+    labels = labels_of(classify, images)
+    pixels = shown(images)
+    problem = Problem(
+        shown=pixels,
+        labels=torch.from_numpy(labels),
+        allowed=torch.ones_like(pixels),
+        budget=8 / 255,
+        levels=255.0,
+        classify=classify,
+        rng=torch.Generator().manual_seed(0),
+    )
+    guess = METHODS["nes"](pairs=2000)._direction(problem, pixels, torch.zeros_like(pixels))
+    true = problem.gradient(pixels)
+    assert (torch.cosine_similarity(guess.flatten(1), true.flatten(1)) > 0.95).all()
+
+
+@pytest.mark.parametrize(
+    ("query", "smaller"),
+    [(5, 1), (10, 1), (11, 2), (50, 2), (51, 4), (201, 8), (501, 16), (1001, 32), (2001, 64), (8001, 512)],
+)
+def test_squares_shrink_as_in_the_paper(query, smaller):
+    """Of 10,000 queries those after which the share halves."""
+    assert 2 ** bisect_left(HALVED, query) == smaller
+
+
+def test_random_squares_fool_what_one_step_fools(classify, images):
+    labels = labels_of(classify, images)
+    change = METHODS["square"](queries=2000).perturb(classify, images, labels)
+    assert (labels_of(classify, images + change) != labels).all()
+    assert set(np.unique(np.abs(change))) <= {0, 8}
+
+
+def test_the_border_is_followed_to_nearly_the_nearest_point(classify, images):
+    labels = labels_of(classify, images)
+    change = METHODS["hopskipjump"](iterations=25).perturb(classify, images, labels)
+    assert (labels_of(classify, images + change) != labels).all()
+    size, least = np.sqrt((change**2.0).sum(axis=(1, 2))), distances(classify, images)
+    assert (size < 1.5 * np.sqrt(least**2 + SIDE**2 / 12)).all()
+
+
+def test_slopes_of_single_values_are_those_of_the_classifier(classify, images):
+    """On a plane differences are exact: the cost falls as the weights say."""
+    labels = labels_of(classify, images)
+    change = METHODS["zoo"](steps=60, values=SIDE * SIDE).perturb(classify, images, labels)
+    assert (labels_of(classify, images + change) != labels).all()
+    weights = np.sign(classify.weight.detach().numpy()).reshape(SIDE, SIDE)
+    against = np.where(labels == 0, -1, 1)[:, None, None] * weights
+    moved = change != 0
+    assert (np.sign(change)[moved] == np.broadcast_to(against, change.shape)[moved]).mean() > 0.95
+
+
+def test_a_layer_that_is_not_there_is_told(classify, images):
+    with pytest.raises(UsageError, match="no layer 'layer2'"):
+        METHODS["fia"]().perturb(classify, images, labels_of(classify, images))
+
+
+def test_features_of_the_true_class_are_suppressed(images):
+    torch.manual_seed(0)
+    classify = nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 3)
+    )
+    classify.eval().requires_grad_(False)
+    labels = labels_of(classify, images)
+    change = METHODS["fia"](layer="1").perturb(classify, images, labels)
+    with torch.no_grad():
+        before, after = (classify(shown(pixels)) for pixels in (images, (images + change).astype(np.uint8)))
+    rows = range(len(labels))
+    assert (after[rows, labels] < before[rows, labels]).all()
