@@ -57,7 +57,7 @@ def cropped(lungs: Mask, rng: np.random.Generator) -> tuple[slice, slice]:
         there = np.flatnonzero(lungs.any(axis=1 - axis))
         least, most = -0.03 * SIDE, 0.22 * SIDE
         low = there[0] - rng.uniform(least, most)
-        high = there[-1] + rng.uniform(least, most)
+        high = there[-1] + rng.uniform(least, most * (2 if axis == 0 else 1))
         spans.append(slice(max(0, int(low)), min(SIDE, int(high))))
     return spans[0], spans[1]
 
@@ -68,11 +68,10 @@ def varied(shown: Grey, lungs: Mask, rng: np.random.Generator) -> Grey:
     x = np.clip((shown - low) / max(high - low, 0.05), 0, 1)
     x = x ** np.exp(rng.normal(0, 0.4))
     x = x * rng.uniform(0.75, 1.0) + rng.uniform(0, 0.15)
-    if rng.random() < 0.7:  # opacities of any kind, more of them low in the lungs
+    if rng.random() < 0.5:  # opacities of any kind, yet never as dense as the belly: the dome is to be seen
         cloud = ndimage.gaussian_filter(rng.normal(size=x.shape), rng.uniform(6, 25))
-        cloud = np.clip(cloud / cloud.std() - rng.uniform(-0.5, 1.2), 0, 2) / 2
-        low_down = np.linspace(0.5, 1.2, len(x))[:, None]
-        x = x + lungs * cloud * low_down * rng.uniform(0.1, 0.7) * (np.percentile(x, 85) - x)
+        cloud = np.clip(cloud / cloud.std() - rng.uniform(-0.3, 1.2), 0, 2) / 2
+        x = x + lungs * cloud * rng.uniform(0.1, 0.5) * (np.percentile(x, 85) - x)
     x = with_gas(x, lungs, rng)
     if rng.random() < 0.6:  # uneven exposure
         slope = rng.normal(0, 0.15, 2)
