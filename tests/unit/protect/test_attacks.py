@@ -193,3 +193,37 @@ def test_features_of_the_true_class_are_suppressed(images):
         before, after = (classify(shown(pixels)) for pixels in (images, (images + change).astype(np.uint8)))
     rows = range(len(labels))
     assert (after[rows, labels] < before[rows, labels]).all()
+
+
+def test_squares_have_one_of_three_levels_each(classify, images):
+    change = METHODS["tiles"](tile=3, epsilon=6).perturb(classify, images, labels_of(classify, images))
+    assert set(np.unique(change)) <= {-6, 0, 6}
+    squares = change.reshape(4, SIDE // 3, 3, SIDE // 3, 3)
+    assert (squares == squares[:, :, :1, :, :1]).all()
+
+
+def test_no_more_squares_are_used_than_are_needed(classify, images):
+    labels = labels_of(classify, images)
+    change = METHODS["tiles"](confidence=0.0).perturb(classify, images, labels)
+    full = METHODS["fgsm"]().perturb(classify, images, labels)
+    assert (labels_of(classify, images + change) != labels).all()
+    assert (change != 0).mean() < 0.5 * (full != 0).mean()
+    # The nearer to the border, the fewer.
+    used = (change != 0).sum(axis=(1, 2))
+    assert (np.argsort(used) == np.argsort(distances(classify, images))).all()
+    surer = METHODS["tiles"](confidence=2.0).perturb(classify, images, labels)
+    assert ((surer != 0).sum(axis=(1, 2)) > used).all()
+
+
+def test_squares_that_would_be_cut_off_are_not_used(classify):
+    pixels = np.random.default_rng(2).integers(0, 256, (3, SIDE, SIDE)).astype(np.uint8)
+    change = METHODS["tiles"](tile=2).perturb(classify, pixels, labels_of(classify, pixels))
+    assert set(np.unique(change)) <= {-8, 0, 8} and (change != 0).any()
+    assert (change[(pixels < 8) | (pixels > 247)] == 0).all()
+
+
+def test_what_cannot_be_misled_is_changed_as_much_as_is_allowed(classify):
+    pixels = np.full((1, SIDE, SIDE), 128, np.uint8)
+    pixels[0][(classify.weight.detach().numpy() > 0).reshape(SIDE, SIDE)] = 220
+    change = METHODS["tiles"](epsilon=1, tile=1).perturb(classify, pixels, labels_of(classify, pixels))
+    assert (change != 0).all()

@@ -13,6 +13,7 @@ from intact.protect.attack.nes import NES
 from intact.protect.attack.pgd import PGD
 from intact.protect.attack.square import Square
 from intact.protect.attack.ti import TI
+from intact.protect.attack.tiles import Tiles
 from intact.protect.attack.zoo import ZOO
 
 METHODS: dict[str, type[Attack]] = {
@@ -29,6 +30,7 @@ METHODS: dict[str, type[Attack]] = {
     "nes": NES,
     "square": Square,
     "hopskipjump": HopSkipJump,
+    "tiles": Tiles,
 }
 
 __all__ = ["METHODS", "Attack", "Bounded", "Problem"]
