@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from intact import cli_protect, cli_segment
+from intact import cli_classify, cli_protect, cli_segment
 from intact.cli_shared import (
     DONE,
     EXIT_CODES,
@@ -53,7 +53,10 @@ def fit(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="Folder for the model.")],
     method: Annotated[
-        str, typer.Option(help="See `intact methods`. By default patchcore, and auto with --masks.")
+        str,
+        typer.Option(
+            help="See `intact methods`. By default patchcore; auto with --masks, resnet18 with --classes."
+        ),
     ] = "",
     fields: Annotated[
         list[str] | None,
@@ -61,9 +64,7 @@ def fit(
     ] = None,
     calibrate: Annotated[
         float,
-        typer.Option(
-            min=0.01, max=0.9, help="Share of the images held out for p-values, or to measure masks."
-        ),
+        typer.Option(min=0.01, max=0.9, help="Share of the images held out for p-values, or to measure."),
     ] = 0.25,
     group_by: Annotated[
         str,
@@ -76,6 +77,10 @@ def fit(
             help="Learn to segment instead: masks called like the images; may be repeated.",
         ),
     ] = None,
+    classes: Annotated[
+        bool,
+        typer.Option("--classes", help="Learn to classify instead: each folder is a class, called like it."),
+    ] = False,
     window: Annotated[
         list[str] | None,
         typer.Option(metavar="CENTRE,WIDTH", help="A window in HU, one channel each; may be repeated."),
@@ -86,19 +91,24 @@ def fit(
     seed: Annotated[int, typer.Option(help="Decides the split and all chance in the method.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Learn what normal looks like, from normal images only; with --masks, learn to segment.
+    """Learn what normal looks like, from normal images only; or to segment, or to classify.
 
-    Whole patients are held out to calibrate p-values, or to measure masks; no detector ever learns
-    from disease labels. Examples: `intact fit normals/ -o model`,
-    `intact fit images/ --masks lungs=masks/ -o lung_model`
+    Whole patients are held out to calibrate p-values, or to measure; no detector ever learns from
+    disease labels. Examples: `intact fit normals/ -o model`,
+    `intact fit images/ --masks lungs=masks/ -o lung_model`,
+    `intact fit normal/ pneumonia/ --classes -o classifier`
     """
     from intact.fit import fit as fit_model
     from intact.store import check_place
 
     check_place(output)
+    if (masks or classes) and (group_by or window or region):
+        raise UsageError("--group-by, --window and --region are for detectors only")
+    if masks and classes:
+        raise UsageError("give --masks or --classes, not both")
+    if classes:
+        cli_classify.learn(normals, output, method, fields or [], calibrate, seed, as_json)
     if masks:
-        if group_by or window or region:
-            raise UsageError("--group-by, --window and --region are for detectors, not for segmenters")
         cli_segment.learn(normals, output, masks, method or "auto", fields or [], calibrate, seed, as_json)
     with showing_progress():
         result = fit_model(

@@ -103,7 +103,7 @@ class Preparation:
         if inside is not None:
             values[..., ~inside] = 0.0
         rows, columns = values.shape[-2:]
-        placement = self._place((rows, columns), plane.spacing)
+        placement = self.place((rows, columns), plane.spacing)
         x = torch.from_numpy(values)[None]
         x = F.interpolate(
             x,
@@ -137,13 +137,16 @@ class Preparation:
         values = np.clip(values, 0.0, 1.0)
         return 1.0 - values if plane.photometric == "MONOCHROME1" else values
 
-    def _place(self, source: tuple[int, int], spacing: tuple[float, ...] | None) -> Placement:
+    def place(self, source: tuple[int, ...], spacing: tuple[float, ...] | None) -> Placement:
+        """Where a plane of so many rows and columns goes."""
         tall, wide = spacing[-2:] if spacing else (1.0, 1.0)
         height, width = source[0] * tall, source[1] * wide
         scale = self.size / max(height, width)
         rows = max(1, min(self.size, round(height * scale)))
         columns = max(1, min(self.size, round(width * scale)))
-        return Placement(source, (self.size - rows) // 2, (self.size - columns) // 2, rows, columns)
+        return Placement(
+            (source[0], source[1]), (self.size - rows) // 2, (self.size - columns) // 2, rows, columns
+        )
 
 
 def choose_preparation(

@@ -1,0 +1,189 @@
+"""Learn to classify: from a folder for each class to a model, measured on patients it never saw."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from numpy import ndarray
+
+from intact import progress
+from intact._version import __version__
+from intact.classify.classifier import Classifier
+from intact.configure import configure
+from intact.data.cache import PlaneCache
+from intact.data.splits import hold_out, look_alikes
+from intact.data.transforms import choose_preparation, thumbnail
+from intact.errors import InputError, ModelError, UsageError
+from intact.image import Image
+from intact.io import Rejected, Unit, index, read_unit
+from intact.metrics.statistics import binomial_interval
+from intact.model import planes_of
+from intact.store import load_folder, save_folder
+
+KIND = "classification"
+SAMPLE = 24  # images looked at to choose the preparation
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a classifier was learned from, and how well it does on patients it never saw.
+
+    Args:
+        name: Of the model's folder; empty until it is saved.
+        fitted: ISO 8601 time.
+        classes: What it tells apart.
+        images: How many of each it learned from.
+        held_out: How many of each it was measured on.
+        accuracy: Share of the held-out images told right, and its 95 % interval.
+        recalls: The same for each class.
+    """
+
+    name: str
+    fitted: str
+    classes: tuple[str, ...]
+    images: tuple[int, ...]
+    held_out: tuple[int, ...]
+    accuracy: tuple[float, ...]
+    recalls: dict[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What learning gave: the classifier, its card, files that could not be used."""
+
+    classifier: Classifier
+    card: Card
+    rejected: list[Rejected]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model folder.
+
+        Raises:
+            UsageError: `folder` exists and is not a model.
+            OutputError: It cannot be written.
+        """
+        folder = Path(folder)
+        manifest = {
+            "intact": __version__,
+            "kind": KIND,
+            "card": dataclasses.asdict(dataclasses.replace(self.card, name=folder.name)),
+            "fields": self.classifier.fields(),
+            "learned": self.classifier.learned(),
+        }
+        save_folder(folder, self.classifier.state(), manifest)
+
+
+def learn(
+    classes: Mapping[str, str | Path],
+    *,
+    fields: Mapping[str, Any] | None = None,
+    held_out: float = 0.2,
+    seed: int = 0,
+) -> Learned:
+    """Learn to tell classes apart.
+
+    Args:
+        classes: For each class a folder, file or zip archive of its images.
+        fields: Fields of `Classifier` that differ from its defaults.
+        held_out: Share of the images to hold out, whole patients at a time; look-alikes count as
+            one patient where none is named.
+        seed: Decides the split and everything random in training.
+
+    Raises:
+        UsageError: Fewer than two classes, an unknown field, or too few images.
+    """
+    if len(classes) < 2:
+        raise UsageError("a classifier tells classes apart: give two folders or more, one for each")
+    classifier = configure({"classifier": Classifier}, "classifier", {"seed": seed, **(fields or {})})
+    found = [(name, entry) for name, path in classes.items() for entry in index([Path(path)])]
+    rejected = [entry for _, entry in found if isinstance(entry, Rejected)]
+    units = [(name, entry) for name, entry in found if isinstance(entry, Unit)]
+    preparation = choose_preparation(_sample([unit for _, unit in units], seed), classifier.size)
+    names, labels, patients, thumbnails = list(classes), [], [], []
+    with PlaneCache(preparation.channels, preparation.size) as cache:
+        for name, unit in progress.track(units, "reading", len(units)):
+            try:
+                image = read_unit(unit)
+            except InputError as error:
+                rejected.append(Rejected(error.name, error.reason, unit.folder))
+                continue
+            for plane, _ in planes_of(image, preparation):
+                cache.append(plane)
+                labels.append(names.index(name))
+                patients.append(image.identity.patient or image.identity.study)
+                thumbnails.append(thumbnail(plane))
+        if lacking := [name for number, name in enumerate(names) if labels.count(number) < 2]:
+            raise UsageError(f"{classes[lacking[0]]} holds fewer than two images that can be read: give more")
+        alike = look_alikes(np.stack(thumbnails))
+        whose = [named or other for named, other in zip(patients, alike, strict=True)]
+        planes, truth = cache.planes(), np.array(labels)
+        out = hold_out(whose, held_out, seed)
+        if lacking := [name for number, name in enumerate(names) if number not in truth[~out]]:
+            raise UsageError(f"all images of {lacking[0]} would be held out: give more patients of it")
+        classifier.fit(planes, np.where(out, -1, truth), names, preparation)
+        judged = np.flatnonzero(out)
+        told = [
+            int(classifier.tell(torch.from_numpy(planes[[at]])).argmax())
+            for at in progress.track(judged, "measuring", len(judged))
+        ]
+    right = np.array(told) == truth[out]
+    card = Card(
+        name="",
+        fitted=datetime.now(UTC).isoformat(timespec="seconds"),
+        classes=tuple(names),
+        images=tuple(int((truth[~out] == number).sum()) for number in range(len(names))),
+        held_out=tuple(int((truth[out] == number).sum()) for number in range(len(names))),
+        accuracy=_share(right),
+        recalls={name: _share(right[truth[out] == number]) for number, name in enumerate(names)},
+    )
+    return Learned(classifier, card, rejected)
+
+
+def load(folder: str | Path) -> tuple[Classifier, Card]:
+    """Read a model folder back.
+
+    Raises:
+        ModelError: It is missing, damaged, of another format or kind.
+    """
+    tensors, manifest = load_folder(Path(folder))
+    if manifest.get("kind") != KIND:
+        raise ModelError(f"{folder} is no classifier: make one with `intact fit --classes`")
+    try:
+        classifier = Classifier(**manifest["fields"]).load(tensors, manifest["learned"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ModelError(
+            f"{folder} was written by Intact {manifest.get('intact')} and does not fit this version "
+            f"({error}): use that version or learn again"
+        ) from error
+    return classifier, Card(**{**manifest["card"], "name": Path(folder).resolve().name})
+
+
+def _sample(units: Sequence[Unit], seed: int) -> list[Image]:
+    """A few images drawn at random, enough to see what kind of images these are."""
+    images = []
+    for at in np.random.default_rng(seed).permutation(len(units)):
+        try:
+            images.append(read_unit(units[at]))
+        except InputError:
+            continue  # reported when all images are read
+        if len(images) == SAMPLE:
+            break
+    if not images:
+        raise UsageError("none of the folders holds an image that can be read")
+    return images
+
+
+def _share(right: Bool[ndarray, "n"]) -> tuple[float, ...]:
+    """The share that is right, and its 95 % interval; NaN of nothing."""
+    if not right.size:
+        return (float("nan"),) * 3
+    of = binomial_interval(int(right.sum()), right.size)
+    return float(right.mean()), of.low, of.high
