@@ -256,19 +256,27 @@ def segmenting() -> str:
 
 def learned_masks() -> str:
     """How well networks segment patients they never saw."""
-    body = [
-        [
-            row["task"].replace("_", " "),
-            f"`{row['method']}`",
-            row["seed"],
-            f"{row['images']} / {row['tested']}",
-            f"{float(row['dice']):.4f} ({float(row['dice_low']):.4f}–{float(row['dice_high']):.4f})",
-            f"{float(row['pixel_accuracy']):.4f}",
-            f"{float(row['reported_dice']):.4f}" if row.get("reported_dice") else "",
-        ]
-        for row in read_rows("segment_learned.csv")
-    ]
-    titles = ["task", "method", "seed", "learned from / tested on", "Dice", "pixel accuracy", "Dice reported"]
+    rows = read_rows("segment_learned.csv")
+    body = []
+    for task, method in dict.fromkeys((row["task"], row["method"]) for row in rows):
+        own = [row for row in rows if (row["task"], row["method"]) == (task, method)]
+        dice = [float(row["dice"]) for row in own]
+        each = ", ".join(f"{value:.3f}" for value in dice)
+        body.append(
+            [
+                task.replace("_", " "),
+                f"`{method}`",
+                f"{own[0]['images']} / {own[0]['tested']}",
+                f"{mean(dice):.3f}" + (f" ({each})" if len(own) > 1 else ""),
+                f"{mean(float(row['pixel_accuracy']) for row in own):.3f}",
+                " / ".join(
+                    f"{float(own[0][name]):.3f}"
+                    for name in ("reported_dice", "reported_pixel_accuracy")
+                    if own[0].get(name)
+                ),
+            ]
+        )
+    titles = ["task", "method", "learned from / tested on", "Dice (each seed)", "pixel accuracy", "reported"]
     return table(titles, body)
 
 
@@ -301,7 +309,9 @@ def main() -> None:
         hidden_in_packs(),
         "### Segmentation",
         segmenting(),
-        "Networks, on patients they never saw; `shipped lungs` learned on made images only.",
+        "Networks, on patients they never saw, another fifth held out for each seed of `lungs`; "
+        "`shipped lungs` learned on made images only. Reported are Dice and pixel accuracy of others, on "
+        "their own splits.",
         learned_masks(),
     ]
     filled = "\n\n".join(part for part in parts if part)
