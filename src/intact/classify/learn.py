@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from intact import progress
@@ -20,7 +20,7 @@ from intact.classify.classifier import Classifier
 from intact.configure import configure
 from intact.data.cache import PlaneCache
 from intact.data.splits import hold_out, look_alikes
-from intact.data.transforms import choose_preparation, thumbnail
+from intact.data.transforms import Preparation, choose_preparation, thumbnail
 from intact.errors import InputError, ModelError, UsageError
 from intact.image import Image
 from intact.io import Rejected, Unit, index, read_unit
@@ -57,10 +57,18 @@ class Card:
 
 @dataclass(frozen=True)
 class Learned:
-    """What learning gave: the classifier, its card, files that could not be used."""
+    """What learning gave.
+
+    Args:
+        classifier: Fitted.
+        card: What it was learned from, and how well it does.
+        judged: Names of the held-out images, on which alone anything more can be measured fairly.
+        rejected: Files that could not be used, and why.
+    """
 
     classifier: Classifier
     card: Card
+    judged: list[str]
     rejected: list[Rejected]
 
     def save(self, folder: str | Path) -> None:
@@ -79,6 +87,16 @@ class Learned:
             "learned": self.classifier.learned(),
         }
         save_folder(folder, self.classifier.state(), manifest)
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One plane that was read; it is in the cache."""
+
+    name: str  # of its image
+    label: int
+    patient: str  # or "" when unknown
+    thumbnail: Float[ndarray, "side side"]
 
 
 def learn(
@@ -103,48 +121,32 @@ def learn(
     if len(classes) < 2:
         raise UsageError("a classifier tells classes apart: give two folders or more, one for each")
     classifier = configure({"classifier": Classifier}, "classifier", {"seed": seed, **(fields or {})})
-    found = [(name, entry) for name, path in classes.items() for entry in index([Path(path)])]
+    names = list(classes)
+    found = [(label, entry) for label, name in enumerate(names) for entry in index([Path(classes[name])])]
     rejected = [entry for _, entry in found if isinstance(entry, Rejected)]
-    units = [(name, entry) for name, entry in found if isinstance(entry, Unit)]
+    units = [(label, entry) for label, entry in found if isinstance(entry, Unit)]
     preparation = choose_preparation(_sample([unit for _, unit in units], seed), classifier.size)
-    names, labels, patients, thumbnails = list(classes), [], [], []
     with PlaneCache(preparation.channels, preparation.size) as cache:
-        for name, unit in progress.track(units, "reading", len(units)):
-            try:
-                image = read_unit(unit)
-            except InputError as error:
-                rejected.append(Rejected(error.name, error.reason, unit.folder))
-                continue
-            for plane, _ in planes_of(image, preparation):
-                cache.append(plane)
-                labels.append(names.index(name))
-                patients.append(image.identity.patient or image.identity.study)
-                thumbnails.append(thumbnail(plane))
-        if lacking := [name for number, name in enumerate(names) if labels.count(number) < 2]:
-            raise UsageError(f"{classes[lacking[0]]} holds fewer than two images that can be read: give more")
-        alike = look_alikes(np.stack(thumbnails))
-        whose = [named or other for named, other in zip(patients, alike, strict=True)]
-        planes, truth = cache.planes(), np.array(labels)
-        out = hold_out(whose, held_out, seed)
-        if lacking := [name for number, name in enumerate(names) if number not in truth[~out]]:
-            raise UsageError(f"all images of {lacking[0]} would be held out: give more patients of it")
+        examples = _read_all(units, preparation, cache, rejected)
+        truth, planes = np.array([example.label for example in examples]), cache.planes()
+        out = _split(examples, names, held_out, seed)
         classifier.fit(planes, np.where(out, -1, truth), names, preparation)
-        judged = np.flatnonzero(out)
         told = [
             int(classifier.tell(torch.from_numpy(planes[[at]])).argmax())
-            for at in progress.track(judged, "measuring", len(judged))
+            for at in progress.track(np.flatnonzero(out), "measuring", int(out.sum()))
         ]
     right = np.array(told) == truth[out]
     card = Card(
         name="",
         fitted=datetime.now(UTC).isoformat(timespec="seconds"),
         classes=tuple(names),
-        images=tuple(int((truth[~out] == number).sum()) for number in range(len(names))),
-        held_out=tuple(int((truth[out] == number).sum()) for number in range(len(names))),
+        images=tuple(np.bincount(truth[~out], minlength=len(names)).tolist()),
+        held_out=tuple(np.bincount(truth[out], minlength=len(names)).tolist()),
         accuracy=_share(right),
-        recalls={name: _share(right[truth[out] == number]) for number, name in enumerate(names)},
+        recalls={name: _share(right[truth[out] == label]) for label, name in enumerate(names)},
     )
-    return Learned(classifier, card, rejected)
+    judged = dict.fromkeys(example.name for example, held in zip(examples, out, strict=True) if held)
+    return Learned(classifier, card, list(judged), rejected)
 
 
 def load(folder: str | Path) -> tuple[Classifier, Card]:
@@ -179,6 +181,44 @@ def _sample(units: Sequence[Unit], seed: int) -> list[Image]:
     if not images:
         raise UsageError("none of the folders holds an image that can be read")
     return images
+
+
+def _read_all(
+    units: Sequence[tuple[int, Unit]], preparation: Preparation, cache: PlaneCache, rejected: list[Rejected]
+) -> list[Example]:
+    """Read every image once and keep its prepared planes in the cache; an example for each plane."""
+    examples: list[Example] = []
+    for label, unit in progress.track(units, "reading", len(units)):
+        try:
+            image = read_unit(unit)
+        except InputError as error:
+            rejected.append(Rejected(error.name, error.reason, unit.folder))
+            continue
+        patient = image.identity.patient or image.identity.study
+        for plane, _ in planes_of(image, preparation):
+            cache.append(plane)
+            examples.append(Example(unit.name, label, patient, thumbnail(plane)))
+    return examples
+
+
+def _split(examples: Sequence[Example], names: Sequence[str], share: float, seed: int) -> Bool[ndarray, "n"]:
+    """True for what is held out."""
+    labels = np.array([example.label for example in examples])
+    counts = np.bincount(labels, minlength=len(names))
+    if counts.min() < 2:
+        raise UsageError(
+            f"{names[int(counts.argmin())]} has fewer than two images that can be read: give more"
+        )
+    alike = look_alikes(np.stack([example.thumbnail for example in examples]))
+    out = hold_out([e.patient or other for e, other in zip(examples, alike, strict=True)], share, seed)
+    kept = np.bincount(
+        [e.label for e, held in zip(examples, out, strict=True) if not held], minlength=len(names)
+    )
+    if not kept.all():
+        raise UsageError(
+            f"all images of {names[int(kept.argmin())]} would be held out: give more patients of it"
+        )
+    return out
 
 
 def _share(right: Bool[ndarray, "n"]) -> tuple[float, ...]:

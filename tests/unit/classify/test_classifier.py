@@ -43,6 +43,7 @@ def learned(folders):
 def test_classes_are_told_apart(learned):
     assert learned.card.accuracy[0] > 0.8 and learned.card.accuracy[1] <= learned.card.accuracy[0]
     assert sum(learned.card.images) + sum(learned.card.held_out) == 32
+    assert len(set(learned.judged)) == sum(learned.card.held_out)
     for kind in ("disc", "stripes"):
         found = learned.classifier.probabilities(Image(pattern(kind, 999)))
         assert set(found) == {"disc", "stripes"} and abs(sum(found.values()) - 1) < 1e-6
