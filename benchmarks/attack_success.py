@@ -1,0 +1,151 @@
+"""How often saved images fool classifiers, by method, strength and network -> rows.
+
+    INTACT_DATA=... python benchmarks/attack_success.py MODELS [--methods pgd] [--epsilons 8] [--keep]
+
+MODELS is a folder for the classifiers: those that lie there are used, others are learned first.
+Three classes of the test half of `chest_xray` (good, bacteria, virus), learned without two fifths of
+the patients; on those the attacks are tried. Only images that a network tells right count. Changed images are written as PNG and read back. `kept` tells whether
+lungs, found by the shipped network, were left alone. Transfer: the same files, shown to the other
+networks, of images that these tell right as well. PSNR is that of the whole image at 255 levels, SSIM
+Gaussian with sigma 1.5. Rows go to benchmarks/results/attack_success.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+
+import intact
+from intact import Image
+from intact.classify import Classifier, learn, load
+from intact.errors import ModelError
+from intact.io import write
+from intact.metrics.statistics import binomial_interval
+from intact.protect.attack import METHODS, Bounded
+from intact.segment import REGIONS
+from results import environment, replace_rows
+
+CLASSES = {"good": "test/good", "bacteria": "test/bacteria", "virus": "test/virus"}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "resnet18": {"steps": 400},
+    "small_vgg": {"steps": 800, "rate": 1e-3},
+}
+HELD_OUT = 0.4
+FAST = ("fgsm", "bim", "pgd", "mifgsm", "di", "ti", "tiles")
+Pixels = NDArray[np.uint8]
+
+
+def main() -> None:
+    """Measure what is asked for and store the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("models", type=Path)
+    parser.add_argument("--methods", nargs="+", default=FAST, choices=METHODS)
+    parser.add_argument("--epsilons", nargs="+", type=float, default=[1, 2, 4, 8])
+    parser.add_argument("--images", type=int, default=60, help="of each network, at most")
+    parser.add_argument("--keep", action="store_true", help="leave the lungs alone")
+    asked = parser.parse_args()
+    classifiers, files = learned(asked.models)
+    pixels = np.stack([intact.read(path).pixels for path, _ in files])
+    labels = np.array([label for _, label in files])
+    right = {name: told(one, pixels) == labels for name, one in classifiers.items()}
+    keep = [REGIONS["lungs"](Image(one)) for one in pixels] if asked.keep else None
+    for name, classifier in classifiers.items():
+        chosen = np.flatnonzero(right[name])[: asked.images]
+        allowed = None if keep is None else ~np.stack([keep[at] for at in chosen])
+        for method in asked.methods:
+            kind = METHODS[method]
+            for epsilon in asked.epsilons if issubclass(kind, Bounded) else [0.0]:
+                attack = kind(epsilon=epsilon) if issubclass(kind, Bounded) else kind()
+                marked, seconds = attacked(attack, classifier, pixels[chosen], labels[chosen], allowed)
+                row = quality(pixels[chosen], marked, allowed)
+                row |= success(told(classifier, marked) != labels[chosen]) | {
+                    "seconds": seconds / len(chosen)
+                }
+                for other, against in classifiers.items():
+                    both = right[other][chosen]
+                    fooled = told(against, marked[both]) != labels[chosen][both]
+                    row |= {f"transfer_{other}": float(fooled.mean())} if other != name else {}
+                keys = {"network": name, "method": method, "epsilon": epsilon, "kept": asked.keep}
+                replace_rows("attack_success.csv", keys, [keys | row | environment()])
+                print(*keys.values(), {k: round(v, 4) for k, v in row.items()}, flush=True)
+
+
+def learned(folder: Path) -> tuple[dict[str, Classifier], list[tuple[Path, int]]]:
+    """The classifiers, and the files that none of them learned from, with their classes."""
+    packs = Path(os.environ["INTACT_DATA"]) / "chest_xray"
+    classes = {name: packs / place for name, place in CLASSES.items()}
+    classifiers, judged = {}, folder / "judged.txt"
+    for name, fields in NETWORKS.items():
+        try:
+            classifiers[name], card = load(folder / name)
+        except ModelError:
+            folder.mkdir(exist_ok=True)
+            result = learn(classes, fields={"network": name, **fields}, held_out=HELD_OUT)
+            result.save(folder / name)
+            judged.write_text("\n".join(result.judged))
+            classifiers[name], card = load(folder / name)
+        print(name, "accuracy", [round(value, 3) for value in card.accuracy], flush=True)
+    paths = [Path(line) for line in judged.read_text().splitlines()]
+    numbers = {place.resolve(): number for number, place in enumerate(classes.values())}
+    return classifiers, [(path, numbers[path.resolve().parent]) for path in paths]
+
+
+def told(classifier: Classifier, pixels: Pixels) -> NDArray[np.intp]:
+    """The classes of images, as a user would ask for them."""
+    found = [list(classifier.probabilities(Image(one)).values()) for one in pixels]
+    return np.argmax(found, axis=1) if found else np.zeros(0, np.intp)
+
+
+def attacked(
+    attack: Any, classifier: Classifier, pixels: Pixels, labels: NDArray[np.int_], allowed: Any
+) -> tuple[Pixels, float]:
+    """The images after the attack, written and read back, and the seconds it took."""
+    saved, seconds = [], 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        for at, one in enumerate(pixels):  # each has its own limits of brightness
+            view = classifier.view(Image(one))
+            free = None if allowed is None else allowed[at : at + 1]
+            started = time.perf_counter()
+            change = attack.perturb(view, one[None], labels[at : at + 1], allowed=free, window=view.window)
+            seconds += time.perf_counter() - started
+            path = Path(folder) / f"{at}.png"
+            write(Image((one + change[0]).astype(np.uint8)), path)
+            saved.append(intact.read(path).pixels)
+    return np.stack(saved), seconds
+
+
+def quality(before: Pixels, after: Pixels, allowed: Any) -> dict[str, float]:
+    """How well the images can still be read."""
+    error = ((before.astype(float) - after) ** 2).mean(axis=(1, 2))
+    ratio = [
+        structural_similarity(
+            a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
+        )
+        for a, b in zip(before, after, strict=True)
+    ]
+    row = {
+        "psnr": float(np.mean(10 * np.log10(255**2 / np.maximum(error, 1e-6)))),
+        "ssim": float(np.mean(ratio)),
+    }
+    row["changed"] = float((before != after).mean())
+    if allowed is not None:
+        row["kept_pixels_changed"] = int((before != after)[~allowed].sum())
+    return row
+
+
+def success(fooled: NDArray[np.bool_]) -> dict[str, float]:
+    """The attack success rate, with its 95 % interval."""
+    of = binomial_interval(int(fooled.sum()), len(fooled))
+    return {"tested": len(fooled), "asr": float(fooled.mean()), "asr_low": of.low, "asr_high": of.high}
+
+
+if __name__ == "__main__":
+    main()
