@@ -5,8 +5,9 @@
 `lungs`: chest radiographs of `cxr_lung_masks`; a fifth of the patients (look-alikes count as one)
 is held out, another fifth for each seed. Two of the 99 are left out, in which only one of two
 visible lungs was outlined. `vessels`: `retina_vessels`, the official split; only pixels of the
-field of view count, as in the literature. `shipped_lungs`: the network that comes with Intact,
-which saw none of these images, on all radiographs of `cxr_lung_masks`.
+field of view count, as in the literature. `shipped_lungs`: the network that comes with Intact, on
+all radiographs of `cxr_lung_masks`. It learned on made images only; how they are made was changed
+after mistakes on these were looked at.
 
 `reported` is another team's figure on its own split: for lungs the region module of NROI-AdvGAN
 (J. Univ. Shanghai Sci. Technol. 47(5), 2025), for vessels the U-Net in table II of Alom et al.,

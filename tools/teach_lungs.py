@@ -1,6 +1,6 @@
 """Make the network that finds lungs in radiographs: a small U-Net that learned on made images only.
 
-    python tools/teach_lungs.py OUT [--images 400] [--steps 1200]
+    python tools/teach_lungs.py OUT [--images 400] [--steps 1500]
 
 The images are the chest phantoms of `intact.data.phantom_xray`, with and without findings, bent,
 cropped as tightly as real ones are, with gas below the diaphragm, their tones changed, blurred,
@@ -130,7 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--images", type=int, default=400)
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=1500)
     asked = parser.parse_args()
     network = UNet(steps=asked.steps, **FIELDS).fit(Made(asked.images))
     halves = {name: t.half() if t.is_floating_point() else t for name, t in network.state().items()}
