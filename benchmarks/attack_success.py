@@ -4,10 +4,11 @@
 
 MODELS is a folder for the classifiers: those that lie there are used, others are learned first.
 Three classes of the test half of `chest_xray` (good, bacteria, virus), learned without two fifths of
-the patients; on those the attacks are tried. Only images that a network tells right count. Changed images are written as PNG and read back. `kept` tells whether
-lungs, found by the shipped network, were left alone. Transfer: the same files, shown to the other
-networks, of images that these tell right as well. PSNR is that of the whole image at 255 levels, SSIM
-Gaussian with sigma 1.5. Rows go to benchmarks/results/attack_success.csv.
+the patients; on those the attacks are tried. Only images that a network tells right count. Changed
+images are written as PNG and read back. `kept` tells whether lungs, found by the shipped network,
+were left alone. Transfer: the same files, shown to the other networks, of images that these tell
+right as well. PSNR is that of the whole image at 255 levels, SSIM Gaussian with sigma 1.5. Rows go to
+benchmarks/results/attack_success.csv.
 """
 
 from __future__ import annotations
