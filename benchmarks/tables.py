@@ -280,6 +280,24 @@ def learned_masks() -> str:
     return table(titles, body)
 
 
+def segment_seconds() -> str:
+    """How long one plane and one volume take."""
+    rows = read_rows("segment_speed.csv")
+    if not rows:
+        return ""
+    sizes = list(dict.fromkeys(row["size"] for row in rows))
+    seconds = {(row["method"], row["size"]): float(row["seconds"]) for row in rows}
+    body = [
+        [
+            f"`{method}`",
+            *(f"{seconds[method, size]:.2f}" if (method, size) in seconds else "" for size in sizes),
+        ]
+        for method in dict.fromkeys(row["method"] for row in rows)
+    ]
+    about = "Seconds on one core, reading and writing not counted; objects with their seed given."
+    return about + "\n\n" + table(["seconds", *(size.replace("x", " × ") for size in sizes)], body)
+
+
 def main() -> None:
     """Replace what stands between the two marks."""
     text = README.read_text()
@@ -313,6 +331,7 @@ def main() -> None:
         "`shipped lungs` learned on made images only. Reported are Dice and pixel accuracy of others, on "
         "their own splits.",
         learned_masks(),
+        segment_seconds(),
     ]
     filled = "\n\n".join(part for part in parts if part)
     README.write_text(f"{before}{START}\n{filled}\n{END}{after}")

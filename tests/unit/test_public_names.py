@@ -33,8 +33,8 @@ FLOORS = (
     {"io", "forge", "store", "report", "engine", "findings"},
     {"data", "nets"},
     {"anomaly", "segment", "model", "regions"},
-    {"screener", "fit", "screen", "evaluate", "protect"},
-    {"demo", "cli", "cli_protect", "cli_segment", "cli_shared", "__main__"},
+    {"screener", "fit", "screen", "evaluate", "protect", "classify"},
+    {"demo", "cli", "cli_classify", "cli_protect", "cli_segment", "cli_shared", "__main__"},
 )
 
 
