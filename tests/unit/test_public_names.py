@@ -32,8 +32,8 @@ FLOORS = (
     },
     {"io", "forge", "store", "report", "engine", "findings"},
     {"data", "nets"},
-    {"anomaly", "segment", "model", "regions"},
-    {"screener", "fit", "screen", "evaluate", "protect", "classify"},
+    {"anomaly", "segment", "classify", "model", "regions"},
+    {"screener", "fit", "screen", "evaluate", "protect"},
     {"demo", "cli", "cli_classify", "cli_protect", "cli_segment", "cli_shared", "__main__"},
 )
 

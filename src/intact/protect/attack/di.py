@@ -17,11 +17,11 @@ from torch import Tensor
 
 from intact.errors import UsageError
 from intact.protect.attack.base import Problem, Shown
-from intact.protect.attack.mifgsm import MIFGSM
+from intact.protect.attack.steps import Momentum
 
 
 @dataclass(eq=False)
-class DI(MIFGSM):
+class DI(Momentum):
     """The diverse inputs method.
 
     Args:

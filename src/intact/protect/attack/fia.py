@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from intact.errors import UsageError
 from intact.protect.attack.base import Problem, Shown
-from intact.protect.attack.mifgsm import MIFGSM
+from intact.protect.attack.steps import Momentum
 
 
 @dataclass(eq=False)
-class FIA(MIFGSM):
+class FIA(Momentum):
     """The feature importance-aware method; the classifier is a torch module.
 
     Args:

@@ -1,4 +1,4 @@
-"""MI-FGSM: BIM with momentum, which keeps the direction that all gradients share.
+"""MI-FGSM: steps with momentum, which keeps the direction that all gradients share.
 
 Dong, Liao, Pang, Su, Zhu, Hu, Li, "Boosting adversarial attacks with momentum", CVPR 2018:
 g_{t+1} = mu g_t + grad J / ||grad J||_1, x_{t+1} = clip(x_t + alpha sign(g_{t+1})).
@@ -9,28 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
-from intact.protect.attack.base import Problem, Shown
-from intact.protect.attack.bim import BIM
+from intact.protect.attack.steps import Momentum
 
 
 @dataclass(eq=False)
-class MIFGSM(BIM):
-    """The momentum iterative method.
-
-    Args:
-        decay: Share of the direction that the next step keeps; mu in the paper.
-    """
-
-    decay: float = 1.0
+class MIFGSM(Momentum):
+    """The momentum iterative method."""
 
     source: ClassVar[str] = "Dong et al., CVPR 2018"
-
-    def _direction(self, problem: Problem, x: Shown, before: Tensor) -> Tensor:
-        slope = self._slope(problem, x)
-        size = slope.abs().sum(dim=(1, 2, 3), keepdim=True)
-        return self.decay * before + slope / size.clamp_min(1e-30)
-
-    def _slope(self, problem: Problem, x: Shown) -> Tensor:
-        return problem.gradient(x)

@@ -1,4 +1,4 @@
-"""NES: BIM whose gradient is estimated from answers alone; the network stays a black box.
+"""NES: steps whose gradient is estimated from answers alone; the network stays a black box.
 
 Ilyas, Engstrom, Athalye, Lin, "Black-box adversarial attacks with limited queries and information",
 ICML 2018: grad J ~ sum u_i (J(x + sigma u_i) - J(x - sigma u_i)) / (2 n sigma), u_i normal.
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from intact.errors import UsageError
 from intact.protect.attack.base import Problem, Shown
-from intact.protect.attack.bim import BIM
+from intact.protect.attack.steps import Iterative
 
 
 @dataclass(eq=False)
-class NES(BIM):
+class NES(Iterative):
     """Natural evolution strategies; 2 x pairs x steps queries for each image.
 
     Args:

@@ -1,4 +1,4 @@
-"""PGD: BIM from a random place within the bound.
+"""PGD: steps along the sign of the gradient from a random place within the bound.
 
 Madry, Makelov, Schmidt, Tsipras, Vladu, "Towards deep learning models resistant to adversarial
 attacks", ICLR 2018. One start; all images of a batch begin with the same noise, so that a result
@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from intact.protect.attack.base import Problem, Shown
-from intact.protect.attack.bim import BIM
+from intact.protect.attack.steps import Iterative
 
 
 @dataclass(eq=False)
-class PGD(BIM):
+class PGD(Iterative):
     """Projected gradient descent."""
 
     source: ClassVar[str] = "Madry et al., ICLR 2018"
@@ -25,3 +26,6 @@ class PGD(BIM):
     def _start(self, problem: Problem) -> Shown:
         noise = torch.rand(problem.shown.shape[1:], generator=problem.rng) * 2 - 1
         return problem.inside(problem.shown + problem.budget * noise)
+
+    def _direction(self, problem: Problem, x: Shown, before: Tensor) -> Tensor:
+        return problem.gradient(x)

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from intact.errors import UsageError
 from intact.protect.attack.base import Problem, Shown
-from intact.protect.attack.mifgsm import MIFGSM
+from intact.protect.attack.steps import Momentum
 
 
 @dataclass(eq=False)
-class TI(MIFGSM):
+class TI(Momentum):
     """The translation-invariant method.
 
     Args:
