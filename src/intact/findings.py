@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from intact.errors import OutputError, UsageError
-from intact.io.atomic import put
+from intact.io.atomic import put, sweep
 
 Row = dict[str, Any]
 
@@ -156,8 +156,7 @@ class Findings:
                 )
         self.run["started"] = earlier["started"]
         self._finished = earlier if earlier["complete"] else None
-        for part in self.out.rglob(".*.part"):  # a killed run left half of a file
-            part.unlink(missing_ok=True)
+        sweep(self.out)
         return None
 
     def _write_run(self) -> None:

@@ -32,6 +32,15 @@ def put(path: str | Path, data: bytes) -> Path:
     return path
 
 
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left of their files, anywhere below a folder.
+
+    To be called by one process that has the folder for itself.
+    """
+    for part in folder.rglob(".*.[0-9]*.part"):
+        _forget(part)
+
+
 def _forget(part: Path) -> None:
     try:
         part.unlink(missing_ok=True)

@@ -30,7 +30,7 @@ from intact.errors import (
     UnsealableError,
     UsageError,
 )
-from intact.io.atomic import put
+from intact.io.atomic import put, sweep
 from intact.io.source import Source
 from intact.io.walk import files, roots
 from intact.model import batched
@@ -385,6 +385,7 @@ def _run(
     make_folder(out)
     results: list[Done] = []
     with Ledger(out / LEDGER, key) as ledger:
+        sweep(out)
         earlier = _last_events(out / LEDGER, act)
         items = [replace(item, before=earlier.get(item.name)) for item in items]
         what = {"protect": "sealing", "restore": "restoring"}[act]
