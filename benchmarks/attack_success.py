@@ -59,7 +59,8 @@ def main() -> None:
     right = {name: told(one, pixels) == labels for name, one in classifiers.items()}
     keep = [REGIONS["lungs"](Image(one)) for one in pixels] if asked.keep else None
     for name, classifier in classifiers.items():
-        chosen = np.flatnonzero(right[name])[: asked.images]
+        known = np.flatnonzero(right[name])  # in the order of classes, so they are taken evenly
+        chosen = known[np.unique(np.linspace(0, len(known) - 1, asked.images).round().astype(int))]
         allowed = None if keep is None else ~np.stack([keep[at] for at in chosen])
         for method in asked.methods:
             kind = METHODS[method]
