@@ -24,7 +24,7 @@ from intact.data.splits import hold_out, look_alikes, take_turns
 from intact.data.transforms import Preparation, choose_preparation, thumbnail
 from intact.errors import InputError, TooFewNormalsError, UsageError, WeightsError
 from intact.image import Image
-from intact.io import Rejected, Unit, index, read_unit
+from intact.io import Rejected, Unit, index, read_some, read_unit
 from intact.model import Card, Model, batched, group_of, planes_of
 from intact.nets.features import best_precision
 from intact.nets.weights import find_weights
@@ -168,14 +168,7 @@ def _sample(
     units: list[Unit], seed: int, paths: Sequence[str | Path], rejected: list[Rejected]
 ) -> list[Image]:
     """A few images drawn at random, enough to see what kind of images these are."""
-    images = []
-    for i in np.random.default_rng(seed).permutation(len(units)):
-        try:
-            images.append(read_unit(units[i]))
-        except InputError:
-            continue  # reported when all images are read
-        if len(images) == SAMPLE:
-            break
+    images = read_some(units, SAMPLE, seed)
     if not images:
         named = ", ".join(map(str, paths))
         first = (

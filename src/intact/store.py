@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -14,6 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from intact._version import __version__
 from intact.errors import ModelError, OutputError, UsageError
 
 FORMAT = 1
@@ -46,6 +48,30 @@ def save_folder(folder: Path, tensors: dict[str, Tensor], manifest: dict[str, An
             shutil.rmtree(aside, ignore_errors=True)
     except (OSError, safetensors.SafetensorError) as error:
         raise OutputError(f"cannot write the model to {folder}: {error}") from error
+
+
+def save_learned(folder: str | Path, kind: str, learner: Any, card: Any) -> None:
+    """Write the model folder of something that learned from labels.
+
+    Args:
+        folder: Where to.
+        kind: What such folders are told apart by.
+        learner: Has `state()`, `learned()` and `fields()`.
+        card: A dataclass with a `name`, which becomes that of the folder.
+
+    Raises:
+        UsageError: `folder` exists and is not a model.
+        OutputError: It cannot be written.
+    """
+    folder = Path(folder)
+    manifest = {
+        "intact": __version__,
+        "kind": kind,
+        "card": dataclasses.asdict(dataclasses.replace(card, name=folder.name)),
+        "fields": learner.fields(),
+        "learned": learner.learned(),
+    }
+    save_folder(folder, learner.state(), manifest)
 
 
 def check_place(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,18 +14,16 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from intact import progress
-from intact._version import __version__
 from intact.classify.classifier import Classifier
 from intact.configure import configure
 from intact.data.cache import PlaneCache
 from intact.data.splits import hold_out, look_alikes
 from intact.data.transforms import Preparation, choose_preparation, thumbnail
 from intact.errors import InputError, ModelError, UsageError
-from intact.image import Image
-from intact.io import Rejected, Unit, index, read_unit
+from intact.io import Rejected, Unit, index, read_some, read_unit
 from intact.metrics.statistics import binomial_interval
 from intact.model import planes_of
-from intact.store import load_folder, save_folder
+from intact.store import load_folder, save_learned
 
 KIND = "classification"
 SAMPLE = 24  # images looked at to choose the preparation
@@ -78,15 +75,7 @@ class Learned:
             UsageError: `folder` exists and is not a model.
             OutputError: It cannot be written.
         """
-        folder = Path(folder)
-        manifest = {
-            "intact": __version__,
-            "kind": KIND,
-            "card": dataclasses.asdict(dataclasses.replace(self.card, name=folder.name)),
-            "fields": self.classifier.fields(),
-            "learned": self.classifier.learned(),
-        }
-        save_folder(folder, self.classifier.state(), manifest)
+        save_learned(folder, KIND, self.classifier, self.card)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +114,10 @@ def learn(
     found = [(label, entry) for label, name in enumerate(names) for entry in index([Path(classes[name])])]
     rejected = [entry for _, entry in found if isinstance(entry, Rejected)]
     units = [(label, entry) for label, entry in found if isinstance(entry, Unit)]
-    preparation = choose_preparation(_sample([unit for _, unit in units], seed), classifier.size)
+    some = read_some([unit for _, unit in units], SAMPLE, seed)
+    if not some:
+        raise UsageError("none of the folders holds an image that can be read")
+    preparation = choose_preparation(some, classifier.size)
     with PlaneCache(preparation.channels, preparation.size) as cache:
         examples = _read_all(units, preparation, cache, rejected)
         truth, planes = np.array([example.label for example in examples]), cache.planes()
@@ -168,21 +160,6 @@ def load(folder: str | Path) -> tuple[Classifier, Card]:
     return classifier, Card(**{**manifest["card"], "name": Path(folder).resolve().name})
 
 
-def _sample(units: Sequence[Unit], seed: int) -> list[Image]:
-    """A few images drawn at random, enough to see what kind of images these are."""
-    images = []
-    for at in np.random.default_rng(seed).permutation(len(units)):
-        try:
-            images.append(read_unit(units[at]))
-        except InputError:
-            continue  # reported when all images are read
-        if len(images) == SAMPLE:
-            break
-    if not images:
-        raise UsageError("none of the folders holds an image that can be read")
-    return images
-
-
 def _read_all(
     units: Sequence[tuple[int, Unit]], preparation: Preparation, cache: PlaneCache, rejected: list[Rejected]
 ) -> list[Example]:
@@ -211,9 +188,7 @@ def _split(examples: Sequence[Example], names: Sequence[str], share: float, seed
         )
     alike = look_alikes(np.stack([example.thumbnail for example in examples]))
     out = hold_out([e.patient or other for e, other in zip(examples, alike, strict=True)], share, seed)
-    kept = np.bincount(
-        [e.label for e, held in zip(examples, out, strict=True) if not held], minlength=len(names)
-    )
+    kept = np.bincount(labels[~out], minlength=len(names))
     if not kept.all():
         raise UsageError(
             f"all images of {names[int(kept.argmin())]} would be held out: give more patients of it"

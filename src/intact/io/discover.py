@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+import numpy as np
 from pydicom import Dataset
 from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
@@ -141,6 +143,17 @@ def read_unit(unit: Unit) -> Image:
     if unit.format == "nifti":
         return read_nifti(data, first.name, *(other.read() for other in others))
     return read_raster(data, first.name)
+
+
+def read_some(units: Sequence[Unit], count: int, seed: int) -> list[Image]:
+    """A few images drawn at random, to see of what kind they are; bad files are passed over."""
+    images: list[Image] = []
+    for at in np.random.default_rng(seed).permutation(len(units)):
+        if len(images) == count:
+            break
+        with suppress(InputError):  # told by whoever reads them all
+            images.append(read_unit(units[at]))
+    return images
 
 
 def _look(source: Source, trail: tuple[str, ...]) -> Iterator[Unit | Rejected | Slice]:

@@ -6,7 +6,6 @@ were segmented.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,6 @@ import numpy as np
 import torch
 
 from intact import progress
-from intact._version import __version__
 from intact.configure import configure
 from intact.data.splits import hold_out
 from intact.errors import ModelError, UsageError
@@ -25,7 +23,7 @@ from intact.io import Rejected, Unit, index
 from intact.metrics.segmentation import aggregate, compare
 from intact.segment import METHODS, Network
 from intact.segment.pairs import Case, OnDisk, examined, paired
-from intact.store import load_folder, save_folder
+from intact.store import load_folder, save_learned
 
 KIND = "segmentation"
 # What nnU-Net takes on a GPU of 8 GB, for `auto` where there is one.
@@ -73,15 +71,7 @@ class Learned:
             UsageError: `folder` exists and is not a model.
             OutputError: It cannot be written.
         """
-        folder = Path(folder)
-        manifest = {
-            "intact": __version__,
-            "kind": KIND,
-            "card": dataclasses.asdict(dataclasses.replace(self.card, name=folder.name)),
-            "fields": self.network.fields(),
-            "learned": self.network.learned(),
-        }
-        save_folder(folder, self.network.state(), manifest)
+        save_learned(folder, KIND, self.network, self.card)
 
 
 def learn(

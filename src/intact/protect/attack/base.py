@@ -181,6 +181,23 @@ class Attack(ABC):
 
 
 @dataclass(eq=False)
+class Singly(Attack):
+    """An attack that takes image by image, each with the same random numbers."""
+
+    @final
+    def _search(self, problem: Problem) -> Shown:
+        every, found = torch.arange(len(problem.shown)), []
+        for number in every:
+            problem.rng.manual_seed(self.seed)
+            found.append(self._one(problem.of(every == number)))
+        return torch.cat(found)
+
+    @abstractmethod
+    def _one(self, problem: Problem) -> Shown:
+        """The changed image of a problem of one."""
+
+
+@dataclass(eq=False)
 class Bounded(Attack):
     """An attack that changes no value by more than it was told.
 

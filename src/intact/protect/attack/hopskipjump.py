@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from intact.errors import UsageError
-from intact.protect.attack.base import Attack, Problem, Shown
+from intact.protect.attack.base import Problem, Shown, Singly
 
 TRIES = 100  # images of noise, before an image is given up
 NARROW = 1e-3  # of the way to the original: so near to the border a search ends
@@ -27,7 +27,7 @@ FIRST = 0.1  # length of the first looks
 
 
 @dataclass(eq=False)
-class HopSkipJump(Attack):
+class HopSkipJump(Singly):
     """The decision-based attack; it has no bound, and comes ever nearer to the original instead.
 
     Args:
@@ -48,13 +48,8 @@ class HopSkipJump(Attack):
             raise UsageError("iterations, looks and most are 1 or more")
 
     @torch.no_grad()
-    def _search(self, problem: Problem) -> Shown:
-        every = torch.arange(len(problem.shown))
-        return torch.cat([self._one(problem.of(every == number)) for number in every])
-
     def _one(self, problem: Problem) -> Shown:
         """The nearest misjudged image that was found; the original, if there is none."""
-        problem.rng.manual_seed(self.seed)  # each image alone, whatever the batch
         x = self._misjudged(problem)
         if x is None:
             return problem.shown
@@ -64,10 +59,11 @@ class HopSkipJump(Attack):
             direction = self._direction(problem, x, count, reach)
             far = (x - problem.shown).norm().item()
             length = far / iteration**0.5
-            while not self._won(problem, problem.inside(x + length * direction)) and length > 1e-6:
-                length /= 2
             ahead = problem.inside(x + length * direction)
-            if self._won(problem, ahead):
+            while not (won := self._won(problem, ahead)) and length > 1e-6:
+                length /= 2
+                ahead = problem.inside(x + length * direction)
+            if won:
                 ahead = self._to_border(problem, ahead)
                 x = min(x, ahead, key=lambda y: (y - problem.shown).norm().item())
             reach = (x - problem.shown).norm().item() / problem.shown.numel() ** 0.5

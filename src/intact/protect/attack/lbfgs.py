@@ -18,11 +18,11 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from intact.errors import UsageError
-from intact.protect.attack.base import Attack, Problem, Shown
+from intact.protect.attack.base import Problem, Shown, Singly
 
 
 @dataclass(eq=False)
-class LBFGS(Attack):
+class LBFGS(Singly):
     """The L-BFGS method; it has no bound.
 
     Args:
@@ -41,10 +41,6 @@ class LBFGS(Attack):
     def __post_init__(self) -> None:
         if min(self.searches, self.iterations) < 1 or self.first <= 0:
             raise UsageError("searches and iterations are 1 or more, and first is above 0")
-
-    def _search(self, problem: Problem) -> Shown:
-        every = torch.arange(len(problem.shown))
-        return torch.cat([self._one(problem.of(every == number)) for number in every])
 
     def _one(self, problem: Problem) -> Shown:
         """The smallest success of one image, or the image."""

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from intact.errors import UsageError
-from intact.protect.attack.base import Attack, Problem, Shown
+from intact.protect.attack.base import Problem, Shown, Singly
 
 BETA = (0.9, 0.999)  # of Adam, as in the paper
 
 
 @dataclass(eq=False)
-class ZOO(Attack):
+class ZOO(Singly):
     """Zeroth-order optimisation; it has no bound. 2 x values x steps queries for each image.
 
     Args:
@@ -46,13 +46,8 @@ class ZOO(Attack):
             raise UsageError("steps and values are 1 or more, rate and weight above 0")
 
     @torch.no_grad()
-    def _search(self, problem: Problem) -> Shown:
-        every = torch.arange(len(problem.shown))
-        return torch.cat([self._one(problem.of(every == number)) for number in every])
-
     def _one(self, problem: Problem) -> Shown:
         """The smallest success of one image; the last try, if there is none."""
-        problem.rng.manual_seed(self.seed)  # each image alone, whatever the batch
         places = problem.allowed.expand_as(problem.shown).flatten().nonzero().ravel()
         if not len(places):
             return problem.shown
