@@ -55,7 +55,8 @@ def fit(
     method: Annotated[
         str,
         typer.Option(
-            help="See `intact methods`. By default patchcore; auto with --masks, resnet18 with --classes."
+            help="See `intact methods`. By default patchcore; auto with --masks, resnet18 with --classes, "
+            "nroi_advgan with --against."
         ),
     ] = "",
     fields: Annotated[
@@ -81,31 +82,43 @@ def fit(
         bool,
         typer.Option("--classes", help="Learn to classify instead: each folder is a class, called like it."),
     ] = False,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="CLASSIFIER", help="Learn to make it misread images instead; may be repeated."),
+    ] = None,
     window: Annotated[
         list[str] | None,
         typer.Option(metavar="CENTRE,WIDTH", help="A window in HU, one channel each; may be repeated."),
     ] = None,
     region: Annotated[
-        str, typer.Option(help="Look only at body, head, lungs or field_of_view, in screening too.")
+        str,
+        typer.Option(
+            help="Look only at body, head, lungs or field_of_view, in screening too; with --against, "
+            "leave it alone."
+        ),
     ] = "",
     seed: Annotated[int, typer.Option(help="Decides the split and all chance in the method.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Learn what normal looks like, from normal images only; or to segment, or to classify.
+    """Learn what normal looks like, from normal images only; or to segment, classify or mislead classifiers.
 
     Whole patients are held out to calibrate p-values, or to measure; no detector ever learns from
     disease labels. Examples: `intact fit normals/ -o model`,
     `intact fit images/ --masks lungs=masks/ -o lung_model`,
-    `intact fit normal/ pneumonia/ --classes -o classifier`
+    `intact fit normal/ pneumonia/ --classes -o classifier`,
+    `intact fit images/ --against classifier --region lungs -o generator`
     """
     from intact.fit import fit as fit_model
     from intact.store import check_place
 
     check_place(output)
-    if (masks or classes) and (group_by or window or region):
+    if (masks or classes or against) and (group_by or window or (region and not against)):
         raise UsageError("--group-by, --window and --region are for detectors only")
-    if masks and classes:
-        raise UsageError("give --masks or --classes, not both")
+    if sum(map(bool, (masks, classes, against))) > 1:
+        raise UsageError("give one of --masks, --classes and --against")
+    if against:
+        asked = method or "nroi_advgan"
+        cli_protect.learn(normals, output, against, asked, fields or [], region, calibrate, seed, as_json)
     if classes:
         cli_classify.learn(normals, output, method, fields or [], calibrate, seed, as_json)
     if masks:
@@ -190,13 +203,15 @@ def screen(
 
 @app.command(epilog=EXIT_CODES)
 def methods(as_json: AsJson = False) -> None:
-    """List detectors and segmenters, their papers and their parameters."""
+    """List detectors, segmenters and attacks, their papers and their parameters."""
     from intact.anomaly import METHODS as DETECTORS
+    from intact.protect.attack import METHODS as ATTACKS
     from intact.segment import METHODS as SEGMENTERS
 
     listed: list[tuple[str, str, Any]] = [
         *((name, "detect", kind) for name, kind in DETECTORS.items()),
         *((name, "segment", kind) for name, kind in SEGMENTERS.items()),
+        *((name, "protect", kind) for name, kind in ATTACKS.items()),
     ]
     fields = {name: {f.name: f.default for f in dataclasses.fields(kind)} for name, _, kind in listed}
     if as_json:

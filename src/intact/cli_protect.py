@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,7 @@ from intact.cli_shared import (
     FLAGGED,
     UNREADABLE,
     AsJson,
+    parsed_fields,
     say,
     showing_progress,
     warnings_said,
@@ -109,8 +111,23 @@ def protect(
     paths: Paths,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder for the results.")],
     key: KeyFile,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[FOLDER=]MODEL",
+            help="A classifier that is to misread the images, from `intact fit --classes`; may be repeated. "
+            "With FOLDER=, for the images below that folder of the input alone.",
+        ),
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="How they are changed: see `intact methods`, or a model from `fit --against`.")
+    ] = "tiles",
+    fields: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Change a parameter of the method, as epsilon=4."),
+    ] = None,
     seal_only: Annotated[
-        bool, typer.Option("--seal-only", help="Seal, without a perturbation against networks.")
+        bool, typer.Option("--seal-only", help="Seal, without a change against networks.")
     ] = False,
     to: Annotated[
         list[Path] | None,
@@ -131,15 +148,21 @@ def protect(
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Seal images: they look as before, and a key holder can verify and restore them byte for byte.
+    """Make chosen classifiers misread images that people read as before, and seal them.
 
-    A run that was stopped goes on with the same command; a ledger in OUT holds every event.
-    Example: `intact protect archive/ -o sealed --key hospital.key --seal-only`
+    A key holder can verify sealed images and restore them byte for byte. A run that was stopped goes
+    on with the same command; a ledger in OUT holds every event.
+    Examples: `intact protect archive/ -o out --key hospital.key --against classifier --keep lungs`,
+    `intact protect archive/ -o sealed --key hospital.key --seal-only`
     """
-    from intact.protect import load_key, load_public, seal_archive
+    from intact.protect import Against, load_key, load_public, seal_archive
 
-    if not seal_only:
-        raise UsageError("only sealing is built so far: give --seal-only")
+    if seal_only == bool(against):
+        raise UsageError("give --against MODEL, a classifier that is to misread the images, or --seal-only")
+    asked = None
+    if against:
+        models = tuple(_model_of(text) for text in against)
+        asked = Against(models, method, tuple(parsed_fields(fields or []).items()))
     with showing_progress(), warnings_said():
         outcome = seal_archive(
             paths,
@@ -147,11 +170,12 @@ def protect(
             load_key(key),
             recipients=[load_public(path) for path in to or []],
             keep=keep,
+            against=asked,
             localise=localise,
             carrier=carrier.value,
             workers=workers,
         )
-    _print_outcome(outcome, "sealed", as_json)
+    _print_outcome(outcome, "sealed", as_json, _coverage(outcome, keep) if asked else "")
 
 
 def restore(
@@ -209,6 +233,45 @@ def verify(
     raise typer.Exit(DONE if verified.sound else FLAGGED)
 
 
+def learn(
+    images: list[Path],
+    output: Path,
+    against: list[Path],
+    method: str,
+    fields: list[str],
+    keep: str,
+    held_out: float,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Learn to make classifiers misread images, save the model and end the command."""
+    from intact.classify import load
+    from intact.protect import learn_attack
+
+    with showing_progress():
+        learned = learn_attack(
+            images,
+            [load(folder)[0] for folder in against],
+            method=method,
+            fields=parsed_fields(fields),
+            keep=keep,
+            held_out=held_out,
+            seed=seed,
+        )
+        learned.save(output)
+    for file in learned.rejected:
+        say(f"left out {file.name}: {file.reason}")
+    card = learned.card
+    if as_json:
+        print(json.dumps(dataclasses.asdict(card) | {"rejected": len(learned.rejected)}))
+    else:
+        print(
+            f"{output}: {card.method} learned from {card.images} images; of {card.held_out} of other "
+            f"patients {card.misread:.0%} are misread"
+        )
+    raise typer.Exit(UNREADABLE if learned.rejected else DONE)
+
+
 def _printable(text: str) -> str:
     """Where a file name is not UTF-8, Python holds lone surrogates, which cannot be printed."""
     return text.encode("utf-8", "backslashreplace").decode()
@@ -219,11 +282,32 @@ def _blocks(row: dict[str, Any]) -> str:
     return f" ({blocks['altered']} of {blocks['total']} blocks altered)" if blocks else ""
 
 
-def _print_outcome(outcome: Any, did: str, as_json: bool) -> None:
+def _model_of(text: str) -> tuple[str, Path]:
+    """FOLDER=MODEL, or MODEL for all folders."""
+    folder, _, model = text.rpartition("=")
+    return folder.strip("/"), Path(model)
+
+
+def _coverage(outcome: Any, keep: Path | None) -> str:
+    """What a run protects against, and what not."""
+    told = [f"{fooled} of {of} files by {name}" for name, (fooled, of) in outcome.misread.items()]
+    region = f"{keep}: not a pixel changed" if keep else "none is kept: pixels may have changed anywhere"
+    return (
+        f"misread as they are saved: {', '.join(told) or 'none'}\n"
+        f"region: {region}\n"
+        "covered: these classifiers, and to a lesser degree others like them, shown the files as they are; "
+        "restoring with the key, byte for byte\n"
+        "not covered: people, who see what they saw; networks of another kind, or taught on protected "
+        "images; images cropped to the region, resized, filtered or stored with loss; secrecy"
+    )
+
+
+def _print_outcome(outcome: Any, did: str, as_json: bool, coverage: str = "") -> None:
     counts, refused = outcome.counts, outcome.refused
     if as_json:
         failed = [{"path": one.name, "state": one.state, "reason": one.reason} for one in refused]
-        print(json.dumps({"counts": counts, "refused": failed, "head": outcome.head}))
+        told = {"counts": counts, "refused": failed, "head": outcome.head, "misread": outcome.misread}
+        print(json.dumps(told))
     else:
         for one in outcome.results:
             if one.reason:
@@ -233,6 +317,8 @@ def _print_outcome(outcome: Any, did: str, as_json: bool) -> None:
             f"{counts['done']} files {did}{earlier}, {len(refused)} refused: {outcome.out}\n"
             f"ledger: {outcome.events} events, head {outcome.head}"
         )
+        if coverage:
+            print(coverage)
     raise typer.Exit(UNREADABLE if refused else DONE)
 
 

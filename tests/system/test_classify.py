@@ -48,7 +48,7 @@ def test_the_card_for_machines(run, folders):
     ("words", "told"),
     [
         (("dark",), "two folders"),
-        (("dark", "bright", "--masks", "a=b"), "not both"),
+        (("dark", "bright", "--masks", "a=b"), "give one of"),
         (("dark", "bright", "--region", "lungs"), "detectors only"),
         (("dark", "bright", "--method", "alexnet"), "unknown network"),
     ],

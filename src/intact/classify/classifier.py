@@ -189,7 +189,7 @@ class View(nn.Module):
             preparation.limits(image)
         ]
         low, high = min(pair[0] for pair in ranges), max(pair[1] for pair in ranges)
-        self.window = tuple(float((value - intercept) / slope) for value in (low, high))
+        self.window = (float((low - intercept) / slope), float((high - intercept) / slope))
         self.cuts = [((a - low) / (high - low), (b - low) / (high - low)) for a, b in ranges]
 
     def forward(self, shown: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:

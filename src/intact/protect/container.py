@@ -2,8 +2,9 @@
 
 The header stands in the lowest bits of a strip of pixels, from the start of a row on. The payload
 is encrypted with AES-256-GCM and hidden reversibly in the other pixels that may be changed: SHA-256
-of the original, the bits that the header displaced, and what the caller adds. So the pixels alone,
-in any lossless format, are enough to give the original back, and any change to them is noticed.
+of the original, the bits that the header displaced, and how the original was changed beforehand, if it
+was. So the pixels alone, in any lossless format, are enough to give the original back, and any change
+to them is noticed.
 
 With `localise`, the lowest bits of some pixels of every block carry a keyed tag of the block and
 reduced copies of other blocks (see `watermark`); these displaced bits travel in the payload too.
@@ -25,6 +26,7 @@ from numpy import ndarray
 from numpy.typing import NDArray
 
 from intact.errors import AlteredError, CapacityError, NotSealedError, WrongKeyError
+from intact.protect.change import Change, pack_change, unpack_change
 from intact.protect.header import SCHEMES, Header, Planes
 from intact.protect.hiding import METHODS, DamagedError, Hiding, OneSidedPEE, SortedPEE
 from intact.protect.keys import derive
@@ -43,12 +45,12 @@ class Opened:
 
     Args:
         planes: The original pixels, checked against their digest.
-        extra: What the caller of `seal_planes` added.
+        change: What had been added to the original before it was sealed; 0 where nothing was.
         scheme: How the payload was hidden.
     """
 
     planes: Planes
-    extra: bytes
+    change: Change
     scheme: str
 
 
@@ -59,7 +61,7 @@ def seal_planes(
     *,
     depth: int,
     keep: Bool[ndarray, "h w"] | None = None,
-    extra: bytes = b"",
+    change: Change | None = None,
     localise: bool = False,
     name: str = "the image",
 ) -> Planes:
@@ -71,7 +73,7 @@ def seal_planes(
         salt: What it was derived from, 16 bytes.
         depth: Bits that a value can use.
         keep: True where pixels stay bit for bit, in every plane; extended to whole cells of 8 x 8.
-        extra: Travels encrypted in the payload.
+        change: To be added first, [p,h,w]; 0 where `keep` is. Undone when the seal is opened.
         localise: Let every block of 16 x 16 carry a tag and reduced copies of others.
         name: How errors call the image.
 
@@ -81,7 +83,9 @@ def seal_planes(
     count = len(planes) if localise else 1
     shortages = []
     header = Header(0, count, salt, derive(content, "check", 8), localise)
-    payload = digest_of(planes), extra
+    payload = digest_of(planes), b"" if change is None else pack_change(change)
+    if change is not None:
+        planes = (planes + change).astype(planes.dtype)
     while True:
         for plan in plans(planes[:count], content, replace(header, planes=count), keep):
             try:
@@ -124,12 +128,17 @@ def open_planes(planes: Planes, header: Header, content: bytes, name: str = "the
     size = (plan.reserved.size + 7) // 8
     displaced = np.unpackbits(np.frombuffer(plain[:size], np.uint8))[: plan.reserved.size]
     cover.ravel()[plan.reserved] += displaced.astype(cover.dtype)
-    original = np.concatenate([cover.reshape(marked.shape), planes[header.planes :]])
+    sealed_planes = np.concatenate([cover.reshape(marked.shape), planes[header.planes :]])
+    if not np.array_equal(_complete(marked, sealed_planes, plan, content), planes[: header.planes]):
+        raise altered  # in the lowest bits that were displaced, of which neither guard nor payload tells
+    try:
+        change = unpack_change(plain[size:], shape_of(planes))
+    except ValueError as error:
+        raise altered from error
+    original = (sealed_planes - change).astype(planes.dtype)
     if digest_of(original) != digest:
         raise altered
-    if not np.array_equal(_complete(marked, original, plan, content), planes[: header.planes]):
-        raise altered  # in the lowest bits that were displaced, of which neither guard nor payload tells
-    return Opened(original, plain[size:], SCHEMES[header.scheme])
+    return Opened(original, change, SCHEMES[header.scheme])
 
 
 def damage_of(planes: Planes, header: Header, content: bytes) -> Damage | None:
@@ -160,12 +169,12 @@ def digest_of(planes: Planes) -> bytes:
 
 
 def _hide(planes: Planes, plan: Plan, content: bytes, payload: tuple[bytes, bytes], depth: int) -> Planes:
-    """Hide digest, displaced bits and what the caller adds, by the first scheme that can."""
+    """Hide digest, displaced bits and coded change, by the first scheme that can."""
     count = plan.header.planes
     cover = planes[:count].copy()
     displaced = _clear_lowest(cover, plan.reserved)
-    digest, extra = payload
-    plain = digest + np.packbits(displaced).tobytes() + extra
+    digest, change = payload
+    plain = digest + np.packbits(displaced).tobytes() + change
     shortages = []
     for scheme in _attempts(plan, depth):
         header = replace(plan.header, scheme=_number(scheme))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jaxtyping import Bool
 from numpy import ndarray
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ from intact.io.nifti import encode_nifti, pack_nifti
 from intact.io.png import encode_png
 from intact.io.raster import read_raster
 from intact.io.tiff import encode_tiff
+from intact.protect.change import Change
 from intact.protect.container import Opened, damage_of, digest_of, open_planes, recover_region
 from intact.protect.derived import derived_header, unsealed_header
 from intact.protect.envelope import (
@@ -84,6 +86,7 @@ def seal_file(
     *,
     recipients: Sequence[PublicKey] = (),
     keep: Bool[ndarray, "..."] | None = None,
+    change: Change | None = None,
     localise: bool = False,
     carrier: Carrier = "pixels",
 ) -> tuple[bytes, str]:
@@ -97,6 +100,7 @@ def seal_file(
         key: Of the one who seals.
         recipients: Others who may restore and verify, by their public keys.
         keep: True where pixels stay bit for bit.
+        change: As for `seal`; only pixels can carry it.
         localise: As for `seal`.
         carrier: "envelope" leaves the pixels as they are, of whatever type and size: the file is as
             safe, but its pixels alone prove nothing.
@@ -112,7 +116,7 @@ def seal_file(
         raise already_sealed(name)
     image = read_image(data, name)
     if carrier == "pixels":
-        sealed, content, salt = seal_with(image, key, keep, localise)
+        sealed, content, salt = seal_with(image, key, keep, localise, change)
     else:
         sealed, salt = image, os.urandom(SALT_SIZE)
         content = content_key(key, salt)
@@ -265,7 +269,7 @@ def _open(
     """The original pixels, if nothing was changed in those that were sealed."""
     if origin and origin.carrier == "envelope":
         same = digest_of(planes).hex() == origin.sealed
-        return Opened(planes, b"", "") if same else None
+        return Opened(planes, np.zeros(planes.shape, np.int32), "") if same else None
     return open_planes(planes, header, content, name) if header else None
 
 

@@ -25,6 +25,7 @@ from intact.errors import (
 )
 from intact.image import Image
 from intact.io.dicom_new import needed_bits
+from intact.protect.change import Change
 from intact.protect.container import damage_of, open_planes, seal_planes
 from intact.protect.header import Header, Planes, find_header
 from intact.protect.keys import SALT_SIZE, Key, content_key
@@ -57,6 +58,7 @@ def seal(
     key: Key,
     *,
     keep: Bool[ndarray, "..."] | None = None,
+    change: Change | None = None,
     localise: bool = False,
 ) -> Image:
     """Hide a seal in the pixels of an image.
@@ -65,6 +67,7 @@ def seal(
         image: Integer pixels of up to 32 bits; left as it is.
         key: Whoever has it can verify and restore.
         keep: True where pixels stay bit for bit, [h,w] or the shape of the image.
+        change: To be added to the planes first, as `Cloak.change` finds it; undone by `restore`.
         localise: Let blocks carry tags, so that `verify` tells where pixels were changed and
             `recover` shows what stood there.
 
@@ -74,7 +77,7 @@ def seal(
         UnsealableError: Floating-point pixels.
         UsageError: `keep` has another size.
     """
-    sealed, _, _ = seal_with(image, key, keep, localise)
+    sealed, _, _ = seal_with(image, key, keep, localise, change)
     return sealed
 
 
@@ -124,7 +127,11 @@ def with_planes(image: Image, planes: Planes) -> Image:
 
 
 def seal_with(
-    image: Image, key: Key, keep: Bool[ndarray, "..."] | None, localise: bool
+    image: Image,
+    key: Key,
+    keep: Bool[ndarray, "..."] | None,
+    localise: bool,
+    change: Change | None = None,
 ) -> tuple[Image, bytes, bytes]:
     """The sealed image, its content key and its salt."""
     planes, name = planes_of(image), _name(image)
@@ -144,6 +151,7 @@ def seal_with(
         salt,
         depth=_depth(image, planes),
         keep=None if keep is None else _flat(keep, image),
+        change=change,
         localise=localise,
         name=name,
     )

@@ -18,12 +18,13 @@ from intact.errors import InputError, NotSealedError
 from intact.io.atomic import put
 from intact.io.source import Source
 from intact.model import batched
-from intact.protect.archive import BATCH, LEDGER, TIMEOUT, Item, find, make_folder, processes
+from intact.protect.archive import BATCH, LEDGER, TIMEOUT, find, processes
 from intact.protect.blocks import BLOCK
 from intact.protect.files import Examined, examine
 from intact.protect.keys import Key
 from intact.protect.ledger import Ledger
 from intact.protect.seal import state_of
+from intact.protect.workers import Item, make_folder
 
 Row = dict[str, Any]
 VERDICTS, RECORD, PICTURES = "verdicts.jsonl", "verify.json", "pictures"

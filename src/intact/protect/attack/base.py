@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
-from torch import Tensor
+from torch import Tensor, nn
 
 from intact.errors import UsageError
 
@@ -26,6 +26,22 @@ Classifier = Callable[[Shown], Float[Tensor, "b classes"]]  # gives logits; diff
 Stored = Int[ndarray, "b h w *c"]
 
 GREY = 255.0  # levels from black to white in which strengths are told, whatever is stored
+
+
+class Together(nn.Module):
+    """Classifiers of the same classes as one: the mean of their logits (Dong et al., CVPR 2018).
+
+    Args:
+        members: What is attacked together.
+    """
+
+    def __init__(self, members: Sequence[Classifier]) -> None:
+        super().__init__()
+        self.members = list(members)
+
+    def forward(self, shown: Shown) -> Float[Tensor, "b classes"]:
+        """Logits."""
+        return torch.stack([member(shown) for member in self.members]).mean(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +84,16 @@ class Problem:
         return F.cross_entropy(self.classify(x), self.labels, reduction="none")
 
     def margin(self, x: Shown) -> Float[Tensor, "b"]:
-        """How far the likeliest wrong class is above the true one, in logits: fooled, if above 0."""
-        logits = self.classify(x)
-        own = F.one_hot(self.labels, logits.shape[1]).bool()
-        return logits.masked_fill(own, -torch.inf).amax(1) - logits[own]
+        """How far the likeliest wrong class is above the true one, in logits: fooled, if above 0.
+
+        Of several classifiers together, that of the one which is fooled least.
+        """
+        margins = []
+        for one in self.classify.members if isinstance(self.classify, Together) else [self.classify]:
+            logits = one(x)
+            own = F.one_hot(self.labels, logits.shape[1]).bool()
+            margins.append(logits.masked_fill(own, -torch.inf).amax(1) - logits[own])
+        return torch.stack(margins).amin(0)
 
     def gradient(
         self, x: Shown, loss: Callable[[Shown], Float[Tensor, "b"]] | None = None
@@ -152,7 +174,7 @@ class Attack(ABC):
         planes = pixels[:, None] if pixels.ndim == 3 else np.moveaxis(pixels, -1, 1)
         stored = torch.from_numpy(np.ascontiguousarray(planes).astype(np.int64))
         seen = (stored >= low) & (stored <= high)
-        free = torch.from_numpy(allowed)[:, None] & seen.all(dim=1, keepdim=True)
+        free = torch.from_numpy(np.array(allowed))[:, None] & seen.all(dim=1, keepdim=True)
         bound = max(1, round(self._epsilon / GREY * levels)) if np.isfinite(self._epsilon) else np.inf
         problem = Problem(
             shown=((stored - low) / levels).clamp(0.0, 1.0).float(),

@@ -1,0 +1,179 @@
+"""`Cloak`: what makes chosen classifiers misread an image, as `intact protect --against` uses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int32
+from numpy import ndarray
+
+from intact.classify import Classifier, load
+from intact.configure import configure
+from intact.errors import UnsealableError, UsageError
+from intact.image import Image
+from intact.protect.attack import METHODS, Attack, Together
+from intact.protect.header import Planes
+from intact.protect.learn import check_alike, load_attack
+
+
+@dataclass(frozen=True, eq=False)
+class Cloak:
+    """Classifiers, and the attack that misleads them.
+
+    Args:
+        classifiers: Of the same classes, and prepared alike; attacked together.
+        attack: How.
+
+    Raises:
+        UsageError: The classifiers do not fit each other.
+    """
+
+    classifiers: tuple[Classifier, ...]
+    attack: Attack
+
+    def __post_init__(self) -> None:
+        if not self.classifiers:
+            raise UsageError("there is nothing to protect against: give a classifier")
+        check_alike(self.classifiers)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the classifiers tell apart."""
+        return self.classifiers[0].classes_
+
+    def change(self, image: Image, allowed: Bool[ndarray, "..."] | None = None) -> Int32[ndarray, "p h w"]:
+        """What to add to the planes of an image, as `seal.planes_of` has them.
+
+        Every plane counts as what the classifiers together take it for.
+
+        Args:
+            image: Whole stored values.
+            allowed: Where it may be changed, [h,w] or the shape of the image; by default everywhere.
+
+        Raises:
+            UnsealableError: Its pixels are no integers, or no change of them can be planned.
+        """
+        name = image.identity.path or "the image"
+        if image.pixels.dtype.kind not in "iu":
+            raise UnsealableError(name, f"has {image.pixels.dtype} pixels; only whole values can be changed")
+        try:
+            views = [classifier.view(image) for classifier in self.classifiers]
+        except UsageError as error:
+            raise UnsealableError(name, str(error)) from error
+        together = Together(views)
+        pixels = image.pixels.reshape(image.planes, *image.shape[-2:], *((3,) if image.colour else ()))
+        free = np.broadcast_to(True if allowed is None else allowed, image.shape).reshape(pixels.shape[:3])
+        found = []
+        for plane, where in zip(pixels, free, strict=True):
+            label = self._told(together, plane, views[0].window)
+            found.append(
+                self.attack.perturb(
+                    together,
+                    plane[None],
+                    np.array([label]),
+                    allowed=where[None],
+                    window=views[0].window,
+                    storable=_storable(image),
+                )[0]
+            )
+        change = np.stack(found)
+        if image.colour:
+            change = np.moveaxis(change, -1, 1)
+        return np.ascontiguousarray(change).reshape(-1, *image.shape[-2:])
+
+    def misread(self, before: Image, after: Image) -> list[bool]:
+        """For each classifier, whether it takes an image for another class than before."""
+        return [_class(one, before) != _class(one, after) for one in self.classifiers]
+
+    @torch.no_grad()
+    def _told(self, together: Together, plane: Planes, window: tuple[float, float]) -> int:
+        """The class of a plane, as the classifiers together see it."""
+        low, high = window
+        values = torch.from_numpy(plane.astype(np.float32))
+        shown = ((values - low) / (high - low)).clamp(0.0, 1.0)
+        shown = shown.movedim(-1, 0)[None] if shown.ndim == 3 else shown[None, None]
+        return int(together(shown).argmax())
+
+
+@dataclass(frozen=True)
+class Against:
+    """Which classifiers to protect against, and how: little enough to be handed to processes.
+
+    Args:
+        models: Folders from `intact fit --classes`, each with the folder of images that it is for;
+            "" is for all.
+        method: Key in `intact.protect.attack.METHODS`, or a folder from `intact fit --against`.
+        fields: Fields of the method that differ from its defaults.
+        threads: For the networks; 0 leaves that to torch.
+    """
+
+    models: tuple[tuple[str, Path], ...]
+    method: str = "tiles"
+    fields: tuple[tuple[str, Any], ...] = ()
+    threads: int = 0
+
+    def check(self, carrier: str) -> None:
+        """Find out what is wrong before hours of work are spent.
+
+        Raises:
+            UsageError: Unknown method or field, or nothing would hold what undoes the change.
+            ModelError: A model cannot be read.
+        """
+        if carrier != "pixels":
+            raise UsageError("a change against networks needs the pixels as carrier")
+        self._attack()
+        for folder, _ in self.models:
+            self.cloak(f"{folder}/")
+
+    def models_for(self, name: str) -> list[Path]:
+        """The models for an image, by its name below the path that it was found under."""
+        return [model for folder, model in self.models if not folder or name.startswith(f"{folder}/")]
+
+    def cloak(self, name: str) -> Cloak:
+        """What makes the classifiers for an image misread it.
+
+        Raises:
+            UsageError: There is none for it, or they do not fit each other.
+            ModelError: A model cannot be read.
+        """
+        folders = tuple(self.models_for(name))
+        if not folders:
+            raise UsageError("no classifier is given for its folder: add --against FOLDER=MODEL")
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        return Cloak(tuple(map(_classifier, folders)), self._attack())
+
+    def _attack(self) -> Attack:
+        if self.method in METHODS:
+            return configure(METHODS, self.method, dict(self.fields))
+        attack = _learned(self.method)
+        if self.fields:
+            raise UsageError(f"{self.method} has learned with its own fields, which cannot be changed now")
+        return attack
+
+
+@cache
+def _classifier(folder: Path) -> Classifier:
+    return load(folder)[0]
+
+
+@cache
+def _learned(folder: str) -> Attack:
+    return load_attack(folder)[0]
+
+
+def _class(classifier: Classifier, image: Image) -> str:
+    told = classifier.probabilities(image)
+    return max(told, key=lambda name: told[name])
+
+
+def _storable(image: Image) -> tuple[int, int]:
+    """Least and greatest value that the file can hold."""
+    bits, signed = image.bits, image.pixels.dtype.kind == "i"
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    return min(low, int(image.pixels.min())), max(high, int(image.pixels.max()))
