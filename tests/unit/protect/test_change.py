@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,7 @@ def test_nothing_takes_nothing():
 
 def test_larger_squares_are_cheaper():
     sizes = [len(pack_change(made((1, 224, 224), tile))) for tile in (1, 2, 4, 8)]
-    assert all(4 * fewer < 2 * more for more, fewer in zip(sizes, sizes[1:], strict=False))
+    assert all(4 * fewer < 2 * more for more, fewer in pairwise(sizes))
 
 
 def test_a_change_of_other_planes_is_refused():
