@@ -56,17 +56,29 @@ class Reversible(ABC):
                 )
         return self._embed(original, adversarial)
 
-    @abstractmethod
+    @final
     def restore(self, marked: UInt8[ndarray, "h w *c"]) -> Grey:
         """The original, bit for bit.
 
         Raises:
             DamagedError: The pixels were changed since, or are no such example.
         """
+        try:
+            return self._restore(marked)
+        except ValueError as error:
+            raise DamagedError(f"this image hides nothing that gives an original back: {error}") from error
 
     @abstractmethod
     def _embed(self, original: Grey, adversarial: Grey) -> UInt8[ndarray, "h w *c"]:
         """What `embed` gives, of images that were checked."""
+
+    @abstractmethod
+    def _restore(self, marked: UInt8[ndarray, "h w *c"]) -> Grey:
+        """What `restore` gives.
+
+        Raises:
+            ValueError: What is hidden makes no sense.
+        """
 
 
 def bits_of(code: bytes) -> Bits:
@@ -78,12 +90,9 @@ def without_change(adversarial: Integer[ndarray, "h w"], bits: Bits) -> Grey:
     """The original, given the packed change that was hidden.
 
     Raises:
-        DamagedError: No change of this image was.
+        ValueError: No change of this image was.
     """
-    try:
-        original = adversarial - unpack(np.packbits(bits).tobytes()).reshape(adversarial.shape)
-    except ValueError as error:
-        raise DamagedError(f"no change of this image is hidden here: {error}") from error
+    original = adversarial - unpack(np.packbits(bits).tobytes()).reshape(adversarial.shape)
     if (original != original.astype(np.uint8)).any():
-        raise DamagedError("without the hidden change, pixels are beyond 0 to 255")
+        raise ValueError("without the hidden change, pixels are beyond 0 to 255")
     return original.astype(np.uint8)

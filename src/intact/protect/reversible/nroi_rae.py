@@ -43,6 +43,6 @@ class NROIRAE(Reversible):
         code = pack(adversarial.astype(np.int16) - original, coder="rle")
         return HistogramShifting(passes=self.passes).embed(adversarial, bits_of(code))
 
-    def restore(self, marked: Grey) -> Grey:
+    def _restore(self, marked: Grey) -> Grey:
         """The original: the adversarial example less the change that is hidden in it."""
         return without_change(*HistogramShifting().extract(marked))

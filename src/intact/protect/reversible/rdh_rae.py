@@ -37,6 +37,6 @@ class RDHRAE(Reversible):
         code = pack(adversarial.astype(np.int16) - original)
         return PEE(passes=self.passes).embed(adversarial, bits_of(code))
 
-    def restore(self, marked: Grey) -> Grey:
+    def _restore(self, marked: Grey) -> Grey:
         """The original: the adversarial example less the change that is hidden in it."""
         return without_change(*PEE().extract(marked))

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from intact.errors import UsageError
 from intact.protect.coding import pack, unpack
-from intact.protect.hiding import DamagedError, SortedPEE
+from intact.protect.hiding import SortedPEE
 from intact.protect.reversible.base import Grey, Reversible, bits_of
 
 ROUNDS = 100  # of k-means, at most
@@ -72,13 +72,10 @@ class RITRAE(Reversible):
         transformed, tables = self._transform(original, adversarial)
         return SortedPEE(passes=self.passes).embed(transformed, bits_of(_written(tables)))
 
-    def restore(self, marked: Grey) -> Grey:
+    def _restore(self, marked: Grey) -> Grey:
         """The original, whose blocks go back to where they were."""
-        try:
-            transformed, bits = SortedPEE().extract(marked)
-            return self._transform_back(transformed, _read(np.packbits(bits).tobytes()))
-        except ValueError as error:
-            raise DamagedError(f"this hides no blocks of {self.block} pixels: {error}") from error
+        transformed, bits = SortedPEE().extract(marked)
+        return self._transform_back(transformed, _read(np.packbits(bits).tobytes()))
 
     def _transform(self, original: Grey, adversarial: Grey) -> tuple[Grey, list[NDArray[Any]]]:
         """The original, looking like the adversarial example, and the tables that undo that.

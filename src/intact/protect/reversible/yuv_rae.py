@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from intact.errors import UsageError
 from intact.protect.coding import pack
-from intact.protect.hiding import DamagedError, SortedPEE
+from intact.protect.hiding import SortedPEE
 from intact.protect.reversible.base import Grey, Reversible, bits_of, without_change
 
 Colour = UInt8[ndarray, "h w 3"]
@@ -65,17 +65,15 @@ class YUVRAE(Reversible):
         u, v = (hiding.embed(grey, half, usable, depth=self.depth) for half in np.array_split(bits, 2))
         return to_rgb(luma, u, v).astype(np.uint8)
 
-    def restore(self, marked: Colour) -> Grey:
+    def _restore(self, marked: Colour) -> Grey:
         """The original: the luma less the change that is hidden in the colour."""
         if marked.ndim != 3 or marked.shape[2] != 3:
-            raise DamagedError(
-                f"the change is hidden in colour, [h,w,3], and this is of shape {marked.shape}"
-            )
+            raise ValueError(f"the change is hidden in colour, [h,w,3], and this is of shape {marked.shape}")
         luma, u, v = to_yuv(marked)
         usable = self._usable(luma)
         (u, in_u), (v, in_v) = (SortedPEE().extract(plane, usable) for plane in (u, v))
         if u.any() or v.any():
-            raise DamagedError("without what is hidden, the image is not grey")
+            raise ValueError("without what is hidden, the image is not grey")
         return without_change(luma, np.concatenate([in_u, in_v]))
 
     def _usable(self, luma: Plane) -> Bool[ndarray, "h w"]:
