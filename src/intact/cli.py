@@ -249,6 +249,7 @@ for command in (cli_segment.segment, cli_protect.protect, cli_protect.restore, c
     app.command(epilog=EXIT_CODES)(command)
 app.add_typer(cli_protect.key_app, name="key")
 app.add_typer(cli_protect.ledger_app, name="ledger")
+app.add_typer(cli_protect.bench_app, name="bench")
 
 
 def main() -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
 
 from intact.cli_shared import (
     DONE,
@@ -30,8 +33,25 @@ ledger_app = typer.Typer(
     no_args_is_help=True, help="Check what was sealed, restored and refused.", epilog=EXIT_CODES
 )
 
+bench_app = typer.Typer(
+    no_args_is_help=True, help="Measure how well things work on your own images.", epilog=EXIT_CODES
+)
+
 Paths = Annotated[list[Path], typer.Argument(help="Files or folders: DICOM, NIfTI, PNG, TIFF, ...")]
 KeyFile = Annotated[Path, typer.Option("--key", metavar="FILE", help="Secret key from `intact key new`.")]
+Method = Annotated[
+    str, typer.Option(help="How they are changed: see `intact methods`, or a model from `fit --against`.")
+]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Change a parameter of the method, as epsilon=4."),
+]
+Keep = Annotated[
+    Path | None,
+    typer.Option(
+        help="What to keep bit for bit: body, head, lungs; a mask (not zero); or a folder of masks."
+    ),
+]
 Workers = Annotated[int | None, typer.Option(min=0, help="Processes; one per core by default.")]
 
 
@@ -119,13 +139,8 @@ def protect(
             "With FOLDER=, for the images below that folder of the input alone.",
         ),
     ] = None,
-    method: Annotated[
-        str, typer.Option(help="How they are changed: see `intact methods`, or a model from `fit --against`.")
-    ] = "tiles",
-    fields: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Change a parameter of the method, as epsilon=4."),
-    ] = None,
+    method: Method = "tiles",
+    fields: Fields = None,
     seal_only: Annotated[
         bool, typer.Option("--seal-only", help="Seal, without a change against networks.")
     ] = False,
@@ -133,12 +148,7 @@ def protect(
         list[Path] | None,
         typer.Option(metavar="PUBLIC", help="Public key of someone who may restore; may be repeated."),
     ] = None,
-    keep: Annotated[
-        Path | None,
-        typer.Option(
-            help="What to keep bit for bit: body, head, lungs; a mask (not zero); or a folder of masks."
-        ),
-    ] = None,
+    keep: Keep = None,
     localise: Annotated[
         bool, typer.Option("--localise", help="Let `verify` show which blocks were altered.")
     ] = False,
@@ -231,6 +241,63 @@ def verify(
         if verified.report:
             print(f"report: {verified.report}")
     raise typer.Exit(DONE if verified.sound else FLAGGED)
+
+
+@bench_app.command("protect", epilog=EXIT_CODES)
+def bench(
+    paths: Paths,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder for the results.")],
+    against: Annotated[
+        list[str],
+        typer.Option(metavar="MODEL", help="A classifier that is to misread them; may be repeated."),
+    ],
+    unseen: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="MODEL", help="A classifier that the attack does not know; may be repeated."),
+    ] = None,
+    method: Method = "tiles",
+    fields: Fields = None,
+    keep: Keep = None,
+    images: Annotated[int, typer.Option(min=1, help="How many to try, evenly over the files.")] = 40,
+    as_json: AsJson = False,
+) -> None:
+    """Protect some images, treat them as a thief might, and see which classifiers still misread them.
+
+    OUT gets `trials.csv`, `quality.json` and `gallery.png`. Example:
+    `intact bench protect images/ -o trial --against classifier --unseen other --keep lungs`
+    """
+    from intact.protect import Against
+    from intact.protect.bench import bench_protect
+
+    models = tuple(("", Path(text)) for text in against)
+    asked = Against(models, method, tuple(parsed_fields(fields or []).items()))
+    with showing_progress(), warnings_said():
+        benched = bench_protect(paths, output, asked, unseen=unseen or [], keep=keep, images=images)
+    for name, reason in benched.refused:
+        say(f"left out {name}: {reason}")
+    if as_json:
+        print(json.dumps(dataclasses.asdict(benched)))
+    else:
+        _print_trials(benched)
+        print(f"{output}: trials.csv, quality.json, gallery.png")
+    raise typer.Exit(UNREADABLE if benched.refused else DONE)
+
+
+def _print_trials(benched: Any) -> None:
+    """A line for each treatment, a column for each classifier; what misleads by itself in brackets."""
+    names = {row["classifier"]: row["unseen"] for row in benched.rows}
+    columns = [f"{name}, unseen" if unseen else name for name, unseen in names.items()]
+    table = Table("misread, as is in brackets", *columns, box=SIMPLE_HEAD)
+    for treatment in dict.fromkeys(row["treatment"] for row in benched.rows):
+        rows = [row for row in benched.rows if row["treatment"] == treatment]
+        told = [f"{row['misread']:.0%} ({row['misread_unprotected']:.0%})" for row in rows]
+        table.add_row(treatment, *told)
+    Console().print(table)
+    of = benched.quality
+    print(
+        f"PSNR {of['psnr']:.1f} dB, SSIM {of['ssim']:.3f}, {of['changed']:.1%} of the pixels changed, "
+        f"{of['region_pixels_changed']:.0f} in the region; {of['exact']:.0%} restored byte for byte"
+    )
 
 
 def learn(

@@ -88,7 +88,7 @@ class Cloak:
 
     def misread(self, before: Image, after: Image) -> list[bool]:
         """For each classifier, whether it takes an image for another class than before."""
-        return [_class(one, before) != _class(one, after) for one in self.classifiers]
+        return [answer(one, before) != answer(one, after) for one in self.classifiers]
 
     @torch.no_grad()
     def _told(self, together: Together, plane: Planes, window: tuple[float, float]) -> int:
@@ -167,7 +167,8 @@ def _learned(folder: str) -> Attack:
     return load_attack(folder)[0]
 
 
-def _class(classifier: Classifier, image: Image) -> str:
+def answer(classifier: Classifier, image: Image) -> str:
+    """The class that an image is taken for."""
     told = classifier.probabilities(image)
     return max(told, key=lambda name: told[name])
 

@@ -11,13 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from intact.errors import UsageError
 from intact.protect.attack.base import Problem, Shown
-from intact.protect.attack.steps import Momentum
+from intact.protect.attack.steps import Momentum, diverse
 
 
 @dataclass(eq=False)
@@ -42,15 +40,4 @@ class DI(Momentum):
             )
 
     def _slope(self, problem: Problem, x: Shown) -> Tensor:
-        share, top, left, change = torch.rand(4, generator=problem.rng).tolist()
-        if change >= self.chance:
-            return problem.gradient(x)
-        size = [max(1, round(n * (self.smallest + (1 - self.smallest) * share))) for n in x.shape[-2:]]
-        room = [n - kept for n, kept in zip(x.shape[-2:], size, strict=True)]
-        above, before = int(top * (room[0] + 1)), int(left * (room[1] + 1))
-
-        def moved(y: Shown) -> Tensor:
-            small = F.interpolate(y, size=size, mode="bilinear", align_corners=False)
-            return problem.loss(F.pad(small, (before, room[1] - before, above, room[0] - above)))
-
-        return problem.gradient(x, moved)
+        return problem.gradient(x, diverse(problem, self.chance, self.smallest))

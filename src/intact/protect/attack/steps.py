@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from intact.errors import UsageError
@@ -67,3 +71,20 @@ class Momentum(Iterative):
 
     def _slope(self, problem: Problem, x: Shown) -> Tensor:
         return problem.gradient(x)
+
+
+def diverse(problem: Problem, chance: float, smallest: float) -> Callable[[Shown], Float[Tensor, "b"]]:
+    """The loss of images that, by chance, are smaller and lie anywhere on black, as DI has it."""
+    share, top, left, change = torch.rand(4, generator=problem.rng).tolist()
+    if change >= chance:
+        return problem.loss
+    shape = problem.shown.shape[-2:]
+    size = [max(1, round(n * (smallest + (1 - smallest) * share))) for n in shape]
+    room = [n - kept for n, kept in zip(shape, size, strict=True)]
+    above, before = int(top * (room[0] + 1)), int(left * (room[1] + 1))
+
+    def loss(x: Shown) -> Float[Tensor, "b"]:
+        small = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+        return problem.loss(F.pad(small, (before, room[1] - before, above, room[0] - above)))
+
+    return loss

@@ -4,7 +4,8 @@ Ours, for changes that have to be stored to be undone: every square of a few pix
 or +epsilon, so a change is told in little more than a bit for each square that is used. Signs come
 from momentum steps (as in MI-FGSM) on the squares' mean gradients; then squares are taken back, those
 whose gradients were smallest first, for as long as the saved image is still misjudged with confidence.
-Pixels so dark or bright that the change would be cut off are never used, since it could not be undone.
+Squares are used whole or not at all, and never where a pixel is so dark or bright that the change would
+be cut off.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from torch import Tensor
 
 from intact.errors import UsageError
 from intact.protect.attack.base import Bounded, Problem, Shown
+from intact.protect.attack.steps import diverse
+
+SMALLEST = 0.9  # side of the smallest copy, as a share of the image's
 
 Levels = Float[Tensor, "b c y x"]  # of squares, from -1 to 1
 
@@ -33,12 +37,14 @@ class Tiles(Bounded):
         steps: To find the signs.
         decay: Share of the direction that the next step keeps.
         confidence: By how much the wrong class has to win, in logits, before squares are taken back.
+        diversity: Chance that a step looks at the image smaller and elsewhere, as in DI.
     """
 
     tile: int = 2
     steps: int = 20
     decay: float = 1.0
     confidence: float = 1.0
+    diversity: float = 0.5
 
     family: ClassVar[str] = "gradient"
     source: ClassVar[str] = "Intact"
@@ -51,7 +57,8 @@ class Tiles(Bounded):
     def _search(self, problem: Problem) -> Shown:
         room = (problem.shown >= problem.budget) & (problem.shown <= 1 - problem.budget)
         free = problem.allowed * room.all(dim=1, keepdim=True)
-        problem = dataclasses.replace(problem, allowed=free)
+        whole = -F.max_pool2d(-free, self.tile, ceil_mode=True)  # 0 for a square with any pixel that is not
+        problem = dataclasses.replace(problem, allowed=self._spread(whole, problem))
         signs, pull = self._signs(problem)
         return self._drawn(problem, self._fewest(problem, signs, pull))
 
@@ -62,7 +69,8 @@ class Tiles(Bounded):
         best, margin = levels, torch.full((len(levels),), -torch.inf)
         pull = levels
         for _ in range(self.steps):
-            slope = problem.gradient(self._drawn(problem, levels))
+            loss = diverse(problem, self.diversity, SMALLEST)
+            slope = problem.gradient(self._drawn(problem, levels), loss)
             size = slope.abs().sum(dim=(1, 2, 3), keepdim=True).clamp_min(1e-30)
             direction = self.decay * direction + slope / size
             pull = self._pooled(direction)
@@ -98,7 +106,10 @@ class Tiles(Bounded):
         """Means of squares; those at the far edges may be cut."""
         return F.avg_pool2d(values, self.tile, ceil_mode=True)
 
-    def _drawn(self, problem: Problem, levels: Levels) -> Shown:
-        spread = levels.repeat_interleave(self.tile, -2).repeat_interleave(self.tile, -1)
+    def _spread(self, levels: Levels, problem: Problem) -> Tensor:
+        """The level of each square for all of its pixels."""
         height, width = problem.shown.shape[-2:]
-        return problem.inside(problem.shown + problem.budget * spread[..., :height, :width])
+        return levels.repeat_interleave(self.tile, -2).repeat_interleave(self.tile, -1)[..., :height, :width]
+
+    def _drawn(self, problem: Problem, levels: Levels) -> Shown:
+        return problem.inside(problem.shown + problem.budget * self._spread(levels, problem))
