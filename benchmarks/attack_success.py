@@ -30,7 +30,8 @@ from intact.classify import Classifier, learn, load
 from intact.errors import ModelError
 from intact.io import write
 from intact.metrics.statistics import binomial_interval
-from intact.protect.attack import METHODS, Bounded
+from intact.protect import learn_attack, load_attack
+from intact.protect.attack import METHODS, Attack, Bounded, Learned
 from intact.segment import REGIONS
 from results import environment, replace_rows
 
@@ -38,7 +39,11 @@ CLASSES = {"good": "test/good", "bacteria": "test/bacteria", "virus": "test/viru
 NETWORKS: dict[str, dict[str, Any]] = {
     "resnet18": {"steps": 400},
     "small_vgg": {"steps": 800, "rate": 1e-3},
+    "squeezenet1_1": {"steps": 400, "rate": 1e-4},
+    "densenet121": {"steps": 300, "rate": 5e-4},
 }
+ATTACKED = ("resnet18", "small_vgg")
+LEARNING = {"steps": 2000}  # of attacks that learn
 HELD_OUT = 0.4
 FAST = ("fgsm", "bim", "pgd", "mifgsm", "di", "ti", "tiles")
 Pixels = NDArray[np.uint8]
@@ -50,6 +55,7 @@ def main() -> None:
     parser.add_argument("models", type=Path)
     parser.add_argument("--methods", nargs="+", default=FAST, choices=METHODS)
     parser.add_argument("--epsilons", nargs="+", type=float, default=[1, 2, 4, 8])
+    parser.add_argument("--networks", nargs="+", default=ATTACKED, choices=NETWORKS)
     parser.add_argument("--images", type=int, default=60, help="of each network, at most")
     parser.add_argument("--keep", action="store_true", help="leave the lungs alone")
     asked = parser.parse_args()
@@ -58,14 +64,18 @@ def main() -> None:
     labels = np.array([label for _, label in files])
     right = {name: told(one, pixels) == labels for name, one in classifiers.items()}
     keep = [REGIONS["lungs"](Image(one)) for one in pixels] if asked.keep else None
-    for name, classifier in classifiers.items():
+    for name in asked.networks:
+        classifier = classifiers[name]
         known = np.flatnonzero(right[name])  # in the order of classes, so they are taken evenly
         chosen = known[np.unique(np.linspace(0, len(known) - 1, asked.images).round().astype(int))]
         allowed = None if keep is None else ~np.stack([keep[at] for at in chosen])
         for method in asked.methods:
             kind = METHODS[method]
             for epsilon in asked.epsilons if issubclass(kind, Bounded) else [0.0]:
-                attack = kind(epsilon=epsilon) if issubclass(kind, Bounded) else kind()
+                if issubclass(kind, Learned):
+                    attack = learned_attack(asked.models, method, epsilon, classifier, name)
+                else:
+                    attack = kind(epsilon=epsilon) if issubclass(kind, Bounded) else kind()
                 marked, seconds = attacked(attack, classifier, pixels[chosen], labels[chosen], allowed)
                 row = quality(pixels[chosen], marked, allowed)
                 row |= success(told(classifier, marked) != labels[chosen]) | {
@@ -98,6 +108,35 @@ def learned(folder: Path) -> tuple[dict[str, Classifier], list[tuple[Path, int]]
     paths = [Path(line) for line in judged.read_text().splitlines()]
     numbers = {place.resolve(): number for number, place in enumerate(classes.values())}
     return classifiers, [(path, numbers[path.resolve().parent]) for path in paths]
+
+
+def learned_attack(
+    folder: Path,
+    method: str,
+    epsilon: float,
+    classifier: Classifier,
+    name: str,
+    keep: str = "lungs",
+    **more: Any,
+) -> Attack:
+    """An attack that has learned on the images that the classifiers learned from; now, if not before."""
+    place = folder / "_".join([method, name, f"{epsilon:g}", keep or "all", *map(str, more)])
+    try:
+        return load_attack(place)[0]
+    except ModelError:
+        judged = {Path(line).name for line in (folder / "judged.txt").read_text().splitlines()}
+        packs = Path(os.environ["INTACT_DATA"]) / "chest_xray"
+        paths = [path for kind in CLASSES.values() for path in sorted((packs / kind).iterdir())]
+        taught = learn_attack(
+            [path for path in paths if path.name not in judged],
+            [classifier],
+            method=method,
+            fields={"epsilon": epsilon, **LEARNING, **more},
+            keep=keep,
+            held_out=0.1,
+        )
+        taught.save(place)
+        return taught.attack
 
 
 def told(classifier: Classifier, pixels: Pixels) -> NDArray[np.intp]:

@@ -22,6 +22,7 @@ from made_archive import (
 
 from intact.anomaly import METHODS as DETECTORS
 from intact.cli import app
+from intact.protect.attack import METHODS as ATTACKS
 from intact.segment import METHODS as SEGMENTERS
 
 DONE, FLAGGED, WRONG_USE, UNREADABLE, STOPPED = range(5)
@@ -63,6 +64,7 @@ def test_python_m_intact_prints_what_it_can_do():
 
 def test_all_commands_are_known_here():
     assert COMMANDS == [
+        "bench",
         "demo",
         "fit",
         "key",
@@ -143,13 +145,14 @@ def test_a_fault_of_the_program_is_not_taken_for_a_flagged_image(run, monkeypatc
 
 def test_methods_lists_every_method(run):
     answer = run("methods")
-    assert answer.code == DONE and all(name in answer.out for name in (*DETECTORS, *SEGMENTERS))
+    assert answer.code == DONE and all(name in answer.out for name in (*DETECTORS, *SEGMENTERS, *ATTACKS))
 
 
 def test_methods_as_json(run):
     listed = json.loads(run("methods", "--json").out)
-    assert list(listed) == [*DETECTORS, *SEGMENTERS]
+    assert list(listed) == [*DETECTORS, *SEGMENTERS, *ATTACKS]
     assert listed["otsu"]["task"] == "segment" and listed["patchcore"]["task"] == "detect"
+    assert listed["fgsm"]["task"] == "protect" and listed["fgsm"]["fields"]["epsilon"] == 8
     assert listed["ae"]["fields"]["latent"] == 16 and "MedIAnomaly" in listed["ae"]["source"]
 
 

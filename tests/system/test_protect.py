@@ -159,7 +159,7 @@ def test_help_gives_an_example_and_the_exit_codes(run, command):
         (["protect", "in", "-o", "out"], "Missing option '--key'"),
         (["protect", "in", "--key", "k"], "'--output'"),
         (["protect", "-o", "out", "--key", "k"], "Missing argument"),
-        (["protect", "in", "-o", "out", "--key", "k"], "give --seal-only"),
+        (["protect", "in", "-o", "out", "--key", "k"], "or --seal-only"),
         (["protect", "in", "-o", "out", "--key", "none", "--seal-only"], "none: there is no such key file"),
         (["protect", "in", "-o", "out", "--key", "k.pub", "--seal-only"], "opens nothing"),
         (["protect", "in", "-o", "out", "--key", "in/a.png", "--seal-only"], "not JSON"),

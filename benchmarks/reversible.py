@@ -1,0 +1,250 @@
+"""Reversible adversarial examples, ours beside published schemes -> rows.
+
+    INTACT_DATA=... python benchmarks/reversible.py MODELS [--images 60] [--rows tiles] [--epsilon 8]
+
+MODELS as for `attack_success.py`, which learns its classifiers; ResNet-18 is attacked. Rows: what
+makes the example, and what makes it reversible. `fits`: how many of the images hold what undoes the
+change; success, PSNR and SSIM are of those that fit, `asr_of_all` counts the others as failures.
+`before`: success of the same examples before anything was hidden in them. `noise` is the control: random
+signs of full strength, from which nothing can be undone. Examples are written as PNG and read back. The
+region is the lungs, found by the shipped network. Rows go to benchmarks/results/reversible.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+
+import intact
+from attack_success import Pixels, learned, learned_attack, success, told
+from intact import Image
+from intact.classify import Classifier
+from intact.errors import CapacityError
+from intact.io import write
+from intact.protect import new_key, restore, seal
+from intact.protect.attack import METHODS, Attack, Together
+from intact.protect.reversible import METHODS as SCHEMES
+from intact.segment import REGIONS
+from results import environment, replace_rows
+
+VICTIM = "resnet18"
+TOGETHER = ("resnet18", "small_vgg", "squeezenet1_1")
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What makes an example, where, and what makes it reversible."""
+
+    attack: str
+    scheme: str  # key in SCHEMES, "seal" for ours, or "none"
+    where: str = "all"  # "rest": outside the lungs; "cam": where the classifier looks
+    against: tuple[str, ...] = (VICTIM,)
+    confidence: float = 1.0
+
+
+ROWS = {
+    "noise": Row("noise", "none"),
+    "fgsm": Row("fgsm", "none"),
+    "mifgsm": Row("mifgsm", "none"),
+    "nroi_advgan": Row("nroi_advgan", "none", "rest"),
+    "rdh_rae": Row("fgsm", "rdh_rae"),
+    "rit_rae": Row("fgsm", "rit_rae"),
+    "yuv_rae": Row("mifgsm", "yuv_rae"),
+    "yuv_rae_cam": Row("mifgsm", "yuv_rae", "cam"),
+    "nroi_rae": Row("nroi_advgan", "nroi_rae", "rest"),
+    "tiles": Row("tiles", "seal", "rest"),
+    "tiles_together": Row("tiles", "seal", "rest", TOGETHER, 3.0),
+}
+
+
+def main() -> None:
+    """Measure what is asked for and store the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("models", type=Path)
+    parser.add_argument("--images", type=int, default=60, help="at most")
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
+    parser.add_argument("--epsilon", type=float, default=8.0)
+    asked = parser.parse_args()
+    classifiers, files = learned(asked.models)
+    pixels = np.stack([intact.read(path).pixels for path, _ in files])
+    labels = np.array([label for _, label in files])
+    known = np.flatnonzero(told(classifiers[VICTIM], pixels) == labels)
+    chosen = known[np.unique(np.linspace(0, len(known) - 1, asked.images).round().astype(int))]
+    pixels, labels = pixels[chosen], labels[chosen]
+    region = np.stack([REGIONS["lungs"](Image(one)) for one in pixels])
+    right = {name: told(one, pixels) == labels for name, one in classifiers.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        key = new_key(Path(folder) / "key")
+        for name in asked.rows:
+            made = [
+                example(ROWS[name], asked, classifiers, one, label, lungs, key, Path(folder))
+                for one, label, lungs in zip(pixels, labels, region, strict=True)
+            ]
+            row = summary(made, pixels, labels, region, right, classifiers)
+            keys = {"row": name, "network": VICTIM, "epsilon": asked.epsilon}
+            more = {"attack": ROWS[name].attack, "scheme": ROWS[name].scheme, "where": ROWS[name].where}
+            more["against"] = " ".join(ROWS[name].against)
+            replace_rows("reversible.csv", keys, [keys | more | row | environment()])
+            print(name, {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+
+
+def example(
+    row: Row,
+    asked: Any,
+    classifiers: dict[str, Classifier],
+    one: Pixels,
+    label: int,
+    lungs: Mask,
+    key: Any,
+    folder: Path,
+) -> dict[str, Any]:
+    """One image before and after, with seconds."""
+    views = [classifiers[name].view(Image(one)) for name in row.against]
+    together = Together(views) if len(views) > 1 else views[0]
+    allowed = {"all": np.ones_like(lungs), "rest": ~lungs}.get(row.where)
+    if allowed is None:
+        allowed = seen(classifiers[VICTIM], views[0], one, label)
+    started = time.perf_counter()
+    if row.attack == "noise":
+        signs = np.random.default_rng(int(one.sum())).choice([-1, 1], one.shape)
+        change = np.clip(one + signs * round(asked.epsilon), 0, 255) - one
+    else:
+        attack = attack_of(row, asked, classifiers[VICTIM])
+        given = {"allowed": allowed[None], "window": views[0].window}
+        change = attack.perturb(together, one[None], np.array([label]), **given)[0]
+    attacked = time.perf_counter()
+    before = (one + change).astype(np.uint8)
+    found: dict[str, Any] = {"before": before, "seconds_attack": attacked - started}
+    embed, undo = reversible(row.scheme, one, before, change, lungs, key)
+    try:
+        marked = embed()
+    except CapacityError:
+        return found | {"after": None}
+    found["seconds_embed"] = time.perf_counter() - attacked
+    write(picture(marked), folder / "example.png")
+    read = intact.read(folder / "example.png").pixels
+    found["after"] = read
+    if row.scheme != "none":
+        started = time.perf_counter()
+        found["exact"] = bool(np.array_equal(undo(read), one))
+        found["seconds_restore"] = time.perf_counter() - started
+    return found
+
+
+def reversible(
+    scheme: str, one: Pixels, before: Pixels, change: Any, lungs: Mask, key: Any
+) -> tuple[Callable[[], Pixels], Callable[[Pixels], Pixels]]:
+    """How an example is made reversible, and how that is undone."""
+    if scheme == "none":
+        return (lambda: before), (lambda read: read)
+    if scheme == "seal":
+        return (
+            lambda: seal(Image(one), key, keep=lungs, change=change[None]).pixels,
+            lambda read: restore(Image(read), key).pixels,
+        )
+    kind = SCHEMES[scheme]()
+    return (lambda: kind.embed(one, before)), kind.restore
+
+
+def attack_of(row: Row, asked: Any, classifier: Classifier) -> Attack:
+    """The attack of a row; one that learns has learned on the images that the classifier learned from."""
+    if row.attack == "nroi_advgan":
+        return learned_attack(asked.models, row.attack, asked.epsilon, classifier, VICTIM)
+    fields = {"confidence": row.confidence} if row.attack == "tiles" else {}
+    return METHODS[row.attack](epsilon=asked.epsilon, **fields)
+
+
+def seen(classifier: Classifier, view: Any, one: Pixels, label: int) -> Mask:
+    """Where the class activation map (Zhou et al., CVPR 2016) is above half of its largest value."""
+    low, high = view.window
+    shown = ((torch.from_numpy(one.astype(np.float32)) - low) / (high - low)).clamp(0, 1)[None, None]
+    with torch.no_grad():
+        maps = classifier.net.body(shown)
+        last = maps[-1] if isinstance(maps, list) else maps
+        cam = (last * classifier.net.head.weight[label][None, :, None, None]).sum(1, keepdim=True).relu()
+        cam = F.interpolate(cam, one.shape, mode="bilinear")[0, 0].numpy()
+    found: Mask = cam > cam.max() / 2
+    return found
+
+
+def summary(
+    made: list[dict[str, Any]],
+    pixels: Pixels,
+    labels: NDArray[np.int_],
+    region: Mask,
+    right: dict[str, NDArray[np.bool_]],
+    classifiers: dict[str, Classifier],
+) -> dict[str, Any]:
+    """What all examples of a row come to."""
+    fits = np.array([one["after"] is not None for one in made])
+    row: dict[str, Any] = {"images": len(made), "fits": int(fits.sum())}
+    before = told(classifiers[VICTIM], np.stack([one["before"] for one in made])) != labels
+    row["before"] = float(before.mean())
+    if not fits.any():
+        return row | {"asr_of_all": 0.0}
+    kept = np.flatnonzero(fits)
+    after = [made[at]["after"] for at in kept]
+    for name, classifier in classifiers.items():
+        fooled = np.array([answer(classifier, one) for one in after]) != labels[kept]
+        told_right = right[name][kept]
+        if name == VICTIM:
+            row |= success(fooled)
+            row["asr_of_all"] = float(fooled.sum() / len(made))
+            row["before_of_fitting"] = float(before[kept].mean())
+        else:
+            row[f"transfer_{name}"] = float(fooled[told_right].mean())
+    grey = [one if one.ndim == 2 else one.astype(float) @ [0.299, 0.587, 0.114] for one in after]
+    row |= quality(pixels[kept], grey, region[kept])
+    for name in ("exact", "seconds_attack", "seconds_embed", "seconds_restore"):
+        if name in made[kept[0]]:
+            row[name] = float(np.mean([made[at][name] for at in kept]))
+    return row
+
+
+def answer(classifier: Classifier, pixels: Pixels) -> int:
+    """The class of one image."""
+    return int(np.argmax(list(classifier.probabilities(picture(pixels)).values())))
+
+
+def picture(pixels: Pixels) -> Image:
+    """An image, grey or in colour."""
+    return Image(pixels, photometric="RGB") if pixels.ndim == 3 else Image(pixels)
+
+
+def quality(before: Pixels, after: list[Any], region: Mask) -> dict[str, float]:
+    """PSNR and SSIM of grey values, over the whole image, in the lungs and outside."""
+    found: dict[str, list[float]] = {}
+    for one, other, lungs in zip(before, after, region, strict=True):
+        error, other = (one.astype(float) - other) ** 2, np.asarray(other, float)
+        _, every = structural_similarity(
+            one.astype(float),
+            other,
+            data_range=255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            full=True,
+        )
+        for part, where in (("", np.ones_like(lungs)), ("_region", lungs), ("_rest", ~lungs)):
+            psnr = 10 * np.log10(255**2 / max(error[where].mean(), 1e-3))
+            found.setdefault(f"psnr{part}", []).append(float(psnr))
+            found.setdefault(f"ssim{part}", []).append(float(every[where].mean()))
+        found.setdefault("changed", []).append(float((error > 0).mean()))
+        found.setdefault("region_pixels_changed", []).append(float((error[lungs] > 0).sum()))
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+if __name__ == "__main__":
+    main()
