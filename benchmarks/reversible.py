@@ -33,11 +33,21 @@ from intact.classify import Classifier
 from intact.errors import CapacityError
 from intact.io import write
 from intact.protect import new_key, restore, seal
-from intact.protect.attack import METHODS, Attack, Together
+from intact.protect.attack import METHODS, Attack, Bounded, Problem, Together
+from intact.protect.change import pack_change
+from intact.protect.coding import pack
 from intact.protect.reversible import METHODS as SCHEMES
 from intact.segment import REGIONS
 from results import environment, replace_rows
 
+MEANS = (
+    "exact",
+    "payload_bits",
+    "payload_bits_if_drawn",
+    "seconds_attack",
+    "seconds_embed",
+    "seconds_restore",
+)
 VICTIM = "resnet18"
 TOGETHER = ("resnet18", "small_vgg", "squeezenet1_1")
 Mask = NDArray[np.bool_]
@@ -54,6 +64,31 @@ class Row:
     confidence: float = 1.0
 
 
+@dataclass(eq=False)
+class Keyed(Bounded):
+    """The second design that was tried: signs of squares drawn from a key, the best of some draws.
+
+    To undo it, the number of the draw and where squares were used are enough.
+    """
+
+    tile: int = 2
+    tries: int = 32
+
+    def _search(self, problem: Problem) -> torch.Tensor:
+        room = (problem.shown >= problem.budget) & (problem.shown <= 1 - problem.budget)
+        free = -F.max_pool2d(-problem.allowed * room, self.tile)
+        best, margin = problem.shown, torch.full((1,), -torch.inf)
+        for _ in range(self.tries):
+            signs = torch.randint(0, 2, free.shape, generator=problem.rng) * 2.0 - 1
+            change = F.interpolate(signs * free, scale_factor=self.tile, mode="nearest")
+            drawn = problem.shown + problem.budget * change
+            with torch.no_grad():
+                now = problem.margin(drawn)
+            if now > margin:
+                best, margin = drawn, now
+        return best
+
+
 ROWS = {
     "noise": Row("noise", "none"),
     "fgsm": Row("fgsm", "none"),
@@ -64,6 +99,7 @@ ROWS = {
     "yuv_rae": Row("mifgsm", "yuv_rae"),
     "yuv_rae_cam": Row("mifgsm", "yuv_rae", "cam"),
     "nroi_rae": Row("nroi_advgan", "nroi_rae", "rest"),
+    "keyed": Row("keyed", "seal", "rest", TOGETHER),
     "tiles": Row("tiles", "seal", "rest"),
     "tiles_together": Row("tiles", "seal", "rest", TOGETHER, 3.0),
 }
@@ -126,7 +162,10 @@ def example(
         change = attack.perturb(together, one[None], np.array([label]), **given)[0]
     attacked = time.perf_counter()
     before = (one + change).astype(np.uint8)
-    found: dict[str, Any] = {"before": before, "seconds_attack": attacked - started}
+    payload = 8 * len(pack_change(change[None].astype(np.int32)))
+    drawn = 8 * len(pack(change[::2, ::2] != 0)) + 8
+    found: dict[str, Any] = {"before": before, "seconds_attack": attacked - started, "payload_bits": payload}
+    found |= {"payload_bits_if_drawn": drawn} if row.attack == "keyed" else {}
     embed, undo = reversible(row.scheme, one, before, change, lungs, key)
     try:
         marked = embed()
@@ -162,6 +201,8 @@ def attack_of(row: Row, asked: Any, classifier: Classifier) -> Attack:
     """The attack of a row; one that learns has learned on the images that the classifier learned from."""
     if row.attack == "nroi_advgan":
         return learned_attack(asked.models, row.attack, asked.epsilon, classifier, VICTIM)
+    if row.attack == "keyed":
+        return Keyed(epsilon=asked.epsilon)
     fields = {"confidence": row.confidence} if row.attack == "tiles" else {}
     return METHODS[row.attack](epsilon=asked.epsilon, **fields)
 
@@ -207,7 +248,14 @@ def summary(
             row[f"transfer_{name}"] = float(fooled[told_right].mean())
     grey = [one if one.ndim == 2 else one.astype(float) @ [0.299, 0.587, 0.114] for one in after]
     row |= quality(pixels[kept], grey, region[kept])
-    for name in ("exact", "seconds_attack", "seconds_embed", "seconds_restore"):
+    for name in (
+        "exact",
+        "payload_bits",
+        "payload_bits_if_drawn",
+        "seconds_attack",
+        "seconds_embed",
+        "seconds_restore",
+    ):
         if name in made[kept[0]]:
             row[name] = float(np.mean([made[at][name] for at in kept]))
     return row

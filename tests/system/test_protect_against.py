@@ -99,6 +99,16 @@ def test_each_folder_can_have_its_own_classifier(run, place, tmp_path):
     assert told["misread"] == {"classifier0": [1, 1]}
 
 
+def test_what_a_weak_change_leaves_as_it_was_is_named(run, place, tmp_path):
+    write_png(tmp_path / "in" / "a.png", scene("disc", 61))
+    done = run(
+        *("protect", tmp_path / "in", "-o", tmp_path / "out", "--key", place / "k", *ALONE),
+        *("--against", place / "classifier0", "--set", "epsilon=1", "--set", "steps=1"),
+    )
+    assert done.code == DONE and "0 of 1 files by classifier0" in done.out
+    assert "a.png: is still read as before by classifier0" in done.err
+
+
 def test_an_attack_is_learned_and_used(run, place, tmp_path):
     done = run(
         *("fit", place / "in", "--against", place / "classifier0", "-o", tmp_path / "generator"),

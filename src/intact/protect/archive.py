@@ -30,6 +30,7 @@ from intact.protect.workers import Done, Item, Masks, Restorer, Sealer, Worker, 
 LEDGER = "ledger.jsonl"
 BATCH = 4  # files per unit of work
 TIMEOUT = 300.0  # seconds that one file may take
+PATIENCE = 3600.0  # where classifiers are to misread it: an attack takes seconds for every plane
 Act = Literal["protect", "restore"]
 
 
@@ -103,6 +104,8 @@ def seal_archive(
     """
     if against:
         against.check(carrier)
+        asked = len(os.sched_getaffinity(0)) if workers is None else workers
+        against = replace(against, threads=max(1, len(os.sched_getaffinity(0)) // asked) if asked else 0)
     masks = None if keep is None else Masks(str(keep))
     sealer = Sealer(Path(out), key, tuple(recipients), masks, against, localise, carrier)
     return _run("protect", sealer, paths, Path(out), key, workers)
@@ -174,8 +177,9 @@ def _run(
         earlier = _last_events(out / LEDGER, act)
         items = [replace(item, before=earlier.get(item.name)) for item in items]
         what = {"protect": "sealing", "restore": "restoring"}[act]
+        timeout = PATIENCE if isinstance(worker, Sealer) and worker.against else TIMEOUT
         for batch in local.run(
-            worker, batched(items, BATCH), worker.lost, workers=processes(workers, items), timeout=TIMEOUT
+            worker, batched(items, BATCH), worker.lost, workers=processes(workers, items), timeout=timeout
         ):
             for done in batch:
                 if done.state != "kept" and done.details != earlier.get(done.name):

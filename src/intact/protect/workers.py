@@ -144,8 +144,7 @@ class Worker(ABC):
         after = hashlib.sha256(result).hexdigest()
         written = str(target.relative_to(self.out))
         details = {"before": before, "after": after, "written": written, "key": self.key.id, **told}
-        reason = "its envelope is gone, so only its pixels came back" if name.startswith(PIXELS_OF) else ""
-        return Done(item.name, "done", reason, details)
+        return Done(item.name, "done", _remark(name, told), details)
 
     def _is_done(self, before: dict[str, Any] | None, digest: str) -> bool:
         """Whether an earlier run made the result of this very file, and it is still there."""
@@ -235,6 +234,15 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made: {error.strerror}; choose another -o") from error
+
+
+def _remark(name: str, told: dict[str, Any]) -> str:
+    """Why a result is not all that was asked for, if so."""
+    if name.startswith(PIXELS_OF):
+        return "its envelope is gone, so only its pixels came back"
+    if failed := [model for model, misread in told.get("misread", {}).items() if not misread]:
+        return f"is still read as before by {', '.join(failed)}"
+    return ""
 
 
 def _refusal(error: InputError) -> str:
