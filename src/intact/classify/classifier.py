@@ -185,6 +185,7 @@ class View(nn.Module):
         self.net, self.inverted = classifier.net, image.photometric == "MONOCHROME1"
         self.size = preparation.size
         self.placement: Placement = preparation.place(image.shape[-2:], image.spacing)
+        self.step = image.shape[-1] / self.placement.columns  # pixels of the image in one that is seen
         ranges = [(centre - width / 2, centre + width / 2) for centre, width in preparation.windows] or [
             preparation.limits(image)
         ]

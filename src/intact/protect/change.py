@@ -6,13 +6,16 @@ enough.
 
 from __future__ import annotations
 
+import math
+import struct
+
 import numpy as np
 from jaxtyping import Int32
 from numpy import ndarray
 
 from intact.protect.coding import pack, unpack
 
-TILES = (16, 8, 4, 2, 1)  # sides of squares to try, in pixels
+SIDE = struct.Struct(">H")  # of a square, in pixels
 
 Change = Int32[ndarray, "p h w"]
 
@@ -21,11 +24,8 @@ def pack_change(change: Change) -> bytes:
     """Code a change; empty where nothing changes."""
     if not change.any():
         return b""
-    for tile in TILES:
-        levels = change[:, ::tile, ::tile]
-        if np.array_equal(_spread(levels, tile, change.shape), change):
-            break
-    return bytes([tile]) + pack(levels)
+    side = _side(change)
+    return SIDE.pack(side) + pack(change[:, ::side, ::side])
 
 
 def unpack_change(code: bytes, shape: tuple[int, int, int]) -> Change:
@@ -36,12 +36,14 @@ def unpack_change(code: bytes, shape: tuple[int, int, int]) -> Change:
     """
     if not code:
         return np.zeros(shape, np.int32)
-    levels = unpack(code[1:])
-    if code[0] not in TILES or levels.shape != (shape[0], *(-(-side // code[0]) for side in shape[1:])):
+    side, levels = int.from_bytes(code[: SIDE.size]), unpack(code[SIDE.size :])
+    if not side or levels.shape != (shape[0], *(-(-length // side) for length in shape[1:])):
         raise ValueError(f"the change is of other planes than these of shape {shape}")
-    return _spread(levels, code[0], shape)
+    return levels.repeat(side, axis=1).repeat(side, axis=2)[:, : shape[1], : shape[2]]
 
 
-def _spread(levels: Change, tile: int, shape: tuple[int, ...]) -> Change:
-    """The level of each square for all of its pixels; squares at the far edges may be cut."""
-    return levels.repeat(tile, axis=1).repeat(tile, axis=2)[:, : shape[1], : shape[2]]
+def _side(change: Change) -> int:
+    """Side of the largest squares, from the first corner on, that are changed alike."""
+    breaks = [np.flatnonzero(np.diff(change, axis=axis).any(axis=(0, 3 - axis))) + 1 for axis in (1, 2)]
+    common = math.gcd(*map(int, np.concatenate(breaks)))  # 0 where all pixels are changed alike
+    return common if 0 < common < 2**16 else 1

@@ -11,7 +11,7 @@ from intact.protect.change import pack_change, unpack_change
 
 
 @pytest.mark.parametrize("shape", [(1, 32, 32), (3, 33, 47), (2, 1, 9)])
-@pytest.mark.parametrize("tile", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("tile", [1, 2, 3, 7, 16, 18])
 def test_any_change_comes_back(shape, tile):
     change = made(shape, tile)
     np.testing.assert_array_equal(unpack_change(pack_change(change), shape), change, strict=True)
@@ -20,6 +20,12 @@ def test_any_change_comes_back(shape, tile):
 def test_nothing_takes_nothing():
     assert pack_change(np.zeros((1, 9, 9), np.int32)) == b""
     assert not unpack_change(b"", (1, 9, 9)).any()
+
+
+def test_planes_changed_alike_everywhere_come_back():
+    for shape in ((1, 40, 50), (3, 1, 1)):
+        change = np.full(shape, -5, np.int32)
+        np.testing.assert_array_equal(unpack_change(pack_change(change), shape), change)
 
 
 def test_larger_squares_are_cheaper():
@@ -33,7 +39,9 @@ def test_a_change_of_other_planes_is_refused():
         with pytest.raises(ValueError, match="other planes"):
             unpack_change(code, shape)
     with pytest.raises(ValueError, match="other planes"):
-        unpack_change(b"\3" + code[1:], (1, 32, 32))
+        unpack_change(b"\0\3" + code[2:], (1, 32, 32))
+    with pytest.raises(ValueError, match="other planes"):
+        unpack_change(b"\0\0" + code[2:], (1, 32, 32))
 
 
 def made(shape, tile):

@@ -38,6 +38,7 @@ class Together(nn.Module):
     def __init__(self, members: Sequence[Classifier]) -> None:
         super().__init__()
         self.members = list(members)
+        self.step = max(getattr(member, "step", 1.0) for member in members)
 
     def forward(self, shown: Shown) -> Float[Tensor, "b classes"]:
         """Logits."""
@@ -57,6 +58,7 @@ class Problem:
         classify: What is attacked.
         rng: For everything random.
         objective: What is to rise, of each image; by default the cross-entropy of the true classes.
+        step: How many pixels of an image make one of those that the classifier sees.
     """
 
     shown: Shown
@@ -67,6 +69,7 @@ class Problem:
     classify: Classifier
     rng: torch.Generator
     objective: Callable[[Shown], Float[Tensor, "b"]] | None = None
+    step: float = 1.0
 
     def inside(self, x: Shown) -> Shown:
         """The nearest images that are allowed: within the budget, between black and white."""
@@ -152,7 +155,8 @@ class Attack(ABC):
 
         Args:
             classify: Takes images as they are shown, [b,c,h,w] in [0, 1], and gives logits. It is
-                to be in evaluation mode, with its own resizing and normalising inside.
+                to be in evaluation mode, with its own resizing and normalising inside. Its attribute
+                `step`, if it has one, tells how many pixels of an image make one that it sees.
             pixels: Stored integers of equal images, [b,h,w] grey or [b,h,w,3] colour; left as they are.
             labels: The true class of each.
             allowed: Where an image may be changed; by default everywhere.
@@ -184,6 +188,7 @@ class Attack(ABC):
             levels=float(levels),
             classify=classify,
             rng=torch.Generator().manual_seed(self.seed),
+            step=float(getattr(classify, "step", 1.0)),
         )
         found = problem.inside(self._search(problem).detach())
         change = torch.round((found - problem.shown) * levels).to(torch.int64)

@@ -33,7 +33,7 @@ class Tiles(Bounded):
     """Sparse signs of squares.
 
     Args:
-        tile: Side of a square, in pixels.
+        tile: Side of a square, in pixels as the classifier sees them; smaller ones it would not see.
         steps: To find the signs.
         decay: Share of the direction that the next step keeps.
         confidence: By how much the wrong class has to win, in logits, before squares are taken back.
@@ -55,34 +55,32 @@ class Tiles(Bounded):
             raise UsageError("tile and steps are 1 or more, decay and confidence 0 or more")
 
     def _search(self, problem: Problem) -> Shown:
-        room = (problem.shown >= problem.budget) & (problem.shown <= 1 - problem.budget)
-        free = problem.allowed * room.all(dim=1, keepdim=True)
-        whole = -F.max_pool2d(-free, self.tile, ceil_mode=True)  # 0 for a square with any pixel that is not
-        problem = dataclasses.replace(problem, allowed=self._spread(whole, problem))
-        signs, pull = self._signs(problem)
-        return self._drawn(problem, self._fewest(problem, signs, pull))
+        squares = Squares.of(problem, max(1, round(self.tile * problem.step)))
+        signs, pull = self._signs(squares)
+        return squares.drawn(self._fewest(squares, signs, pull))
 
-    def _signs(self, problem: Problem) -> tuple[Levels, Levels]:
+    def _signs(self, squares: Squares) -> tuple[Levels, Levels]:
         """Of each square the sign that misleads most, and how strongly gradients asked for it."""
+        problem = squares.problem
         direction = torch.zeros_like(problem.shown)
-        levels = self._pooled(direction)
+        levels = squares.pooled(direction)
         best, margin = levels, torch.full((len(levels),), -torch.inf)
         pull = levels
         for _ in range(self.steps):
             loss = diverse(problem, self.diversity, SMALLEST)
-            slope = problem.gradient(self._drawn(problem, levels), loss)
+            slope = problem.gradient(squares.drawn(levels), loss)
             size = slope.abs().sum(dim=(1, 2, 3), keepdim=True).clamp_min(1e-30)
             direction = self.decay * direction + slope / size
-            pull = self._pooled(direction)
+            pull = squares.pooled(direction)
             levels = (levels + 4 / self.steps * pull.sign()).clamp(-1.0, 1.0)
             with torch.no_grad():
-                now = problem.margin(problem.rounded(self._drawn(problem, levels.sign())))
+                now = problem.margin(problem.rounded(squares.drawn(levels.sign())))
             better = (now > margin)[:, None, None, None]
             best, margin = torch.where(better, levels.sign(), best), torch.maximum(now, margin)
         return best, pull.abs()
 
     @torch.no_grad()
-    def _fewest(self, problem: Problem, signs: Levels, pull: Levels) -> Levels:
+    def _fewest(self, squares: Squares, signs: Levels, pull: Levels) -> Levels:
         """The signs of as few squares as are enough, 0 for the others; all of them where none are."""
         order = pull.flatten(1).argsort(dim=1, descending=True, stable=True)
         rank = order.argsort(dim=1).reshape(signs.shape)
@@ -91,7 +89,7 @@ class Tiles(Bounded):
             return signs * (rank < count[:, None, None, None])
 
         def wins(count: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
-            return problem.margin(problem.rounded(self._drawn(problem, first(count))))
+            return squares.problem.margin(squares.problem.rounded(squares.drawn(first(count))))
 
         few = torch.zeros(len(signs), dtype=torch.int64)
         many = torch.full_like(few, signs[0].numel())
@@ -102,14 +100,37 @@ class Tiles(Bounded):
             many, few = torch.where(done, middle, many), torch.where(done, few, middle)
         return first(many)
 
-    def _pooled(self, values: Tensor) -> Levels:
-        """Means of squares; those at the far edges may be cut."""
-        return F.avg_pool2d(values, self.tile, ceil_mode=True)
 
-    def _spread(self, levels: Levels, problem: Problem) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class Squares:
+    """A problem whose pixels change in squares, from the first corner on; those at the far edges may be cut.
+
+    Args:
+        problem: Allowed are whole squares alone, without pixels near black or white.
+        side: Of a square, in pixels.
+    """
+
+    problem: Problem
+    side: int
+
+    @classmethod
+    def of(cls, problem: Problem, side: int) -> Squares:
+        """The squares of a problem."""
+        room = (problem.shown >= problem.budget) & (problem.shown <= 1 - problem.budget)
+        free = problem.allowed * room.all(dim=1, keepdim=True)
+        whole = -F.max_pool2d(-free, side, ceil_mode=True)  # 0 for a square with any pixel that is not
+        every = cls(problem, side)
+        return cls(dataclasses.replace(problem, allowed=every.spread(whole)), side)
+
+    def pooled(self, values: Tensor) -> Levels:
+        """The mean of each square."""
+        return F.avg_pool2d(values, self.side, ceil_mode=True)
+
+    def spread(self, levels: Levels) -> Tensor:
         """The level of each square for all of its pixels."""
-        height, width = problem.shown.shape[-2:]
-        return levels.repeat_interleave(self.tile, -2).repeat_interleave(self.tile, -1)[..., :height, :width]
+        height, width = self.problem.shown.shape[-2:]
+        return levels.repeat_interleave(self.side, -2).repeat_interleave(self.side, -1)[..., :height, :width]
 
-    def _drawn(self, problem: Problem, levels: Levels) -> Shown:
-        return problem.inside(problem.shown + problem.budget * self._spread(levels, problem))
+    def drawn(self, levels: Levels) -> Shown:
+        """The images with each square changed by its level."""
+        return self.problem.inside(self.problem.shown + self.problem.budget * self.spread(levels))
