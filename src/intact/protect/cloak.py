@@ -18,7 +18,7 @@ from intact.errors import UnsealableError, UsageError
 from intact.image import Image
 from intact.protect.attack import METHODS, Attack, Together
 from intact.protect.header import Planes
-from intact.protect.learn import check_alike, load_attack
+from intact.protect.learn import LEARNED, check_alike, load_attack
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,11 +144,18 @@ class Against:
         folders = tuple(self.models_for(name))
         if not folders:
             raise UsageError("no classifier is given for its folder: add --against FOLDER=MODEL")
+        if len({folder.name for folder in folders}) < len(folders):
+            raise UsageError("two of the classifiers for one image have the same name: rename a folder")
         if self.threads:
             torch.set_num_threads(self.threads)
         return Cloak(tuple(map(_classifier, folders)), self._attack())
 
     def _attack(self) -> Attack:
+        if self.method in LEARNED:
+            raise UsageError(
+                f"{self.method} learns beforehand: give --method the model that "
+                f"`intact fit IMAGES --against CLASSIFIER --method {self.method}` makes"
+            )
         if self.method in METHODS:
             return configure(METHODS, self.method, dict(self.fields))
         attack = _learned(self.method)

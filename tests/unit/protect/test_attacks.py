@@ -10,9 +10,14 @@ import torch
 from torch import nn
 
 from intact.errors import UsageError
-from intact.protect.attack import METHODS
+from intact.nets.perturber import Discriminator, Perturber
+from intact.protect.attack import METHODS, Together
+from intact.protect.attack.atn import reranked
 from intact.protect.attack.base import Problem
+from intact.protect.attack.learned import likeliest_wrong
+from intact.protect.attack.nroi_advgan import _judging
 from intact.protect.attack.square import HALVED
+from intact.protect.attack.uap import _least_change
 
 SIDE = 12
 
@@ -227,3 +232,95 @@ def test_what_cannot_be_misled_is_changed_as_much_as_is_allowed(classify):
     pixels[0][(classify.weight.detach().numpy() > 0).reshape(SIDE, SIDE)] = 220
     change = METHODS["tiles"](epsilon=1, tile=1).perturb(classify, pixels, labels_of(classify, pixels))
     assert (change != 0).all()
+
+
+def test_squares_are_as_large_as_the_classifier_sees_them(classify, images):
+    labels = labels_of(classify, images)
+    classify.step = 2.4
+    change = METHODS["tiles"](tile=2).perturb(classify, images, labels)  # of 2 * 2.4, in whole pixels
+    levels = change[:, ::5, ::5].repeat(5, axis=1).repeat(5, axis=2)[:, :SIDE, :SIDE]
+    np.testing.assert_array_equal(change, levels)
+    assert change.any()
+
+
+def test_squares_are_used_whole_or_not_at_all(classify, images):
+    allowed = np.ones(images.shape, bool)
+    allowed[:, 5, 5] = False
+    attack = METHODS["tiles"](tile=4, epsilon=30, confidence=1e9)  # asks for all that is allowed
+    change = attack.perturb(classify, images, labels_of(classify, images), allowed=allowed)
+    assert not change[:, 4:8, 4:8].any() and change.astype(bool).mean() > 0.8
+
+
+def test_several_classifiers_are_fooled_as_the_least_fooled_is(classify, images):
+    other = Plane()
+    other.bias.data += 0.3
+    together = Together([classify, other])
+    x = shown(images)
+    torch.testing.assert_close(together(x), (classify(x) + other(x)) / 2)
+    labels = torch.from_numpy(labels_of(classify, images))
+    margins = [problem(one, x, labels).margin(x) for one in (classify, other, together)]
+    torch.testing.assert_close(margins[2], torch.minimum(margins[0], margins[1]))
+
+
+def problem(classify, x, labels):
+    return Problem(
+        shown=x,
+        labels=labels,
+        allowed=torch.ones_like(x),
+        budget=8 / 255,
+        levels=255.0,
+        classify=classify,
+        rng=torch.Generator(),
+    )
+
+
+def test_deepfool_finds_the_plane_and_learning_adds_it_up(classify, images):
+    x, allowed = shown(images), torch.ones(len(images), 1, SIDE, SIDE)
+    own = torch.from_numpy(labels_of(classify, images))
+    for number in range(len(images)):
+        least = _least_change(classify, x[[number]], own[[number]], allowed[[number]])
+        with torch.no_grad():
+            side = x[number].flatten() @ classify.weight + classify.bias
+            nearest = side.abs() / classify.weight.norm()
+        assert float(least.norm()) == pytest.approx(1.02 * float(nearest), rel=0.01)
+        assert classify(x[[number]] + least).argmax() != own[number]
+    beyond = 1 - own
+    assert _least_change(classify, x[:1], beyond[:1], allowed[:1]) is None
+
+
+def test_reranked_answers_put_the_target_in_front():
+    answers = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6]])
+    wanted = reranked(answers, torch.tensor([1, 0]), alpha=1.5)
+    torch.testing.assert_close(
+        wanted, torch.tensor([[0.6, 0.9, 0.1], [0.9, 0.2, 0.6]]) / torch.tensor([[1.6], [1.7]])
+    )
+
+
+def test_what_advgan_and_nroi_advgan_lose():
+    logits, labels = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]]), torch.tensor([0, 2])
+    assert likeliest_wrong(logits, labels).tolist() == [1, 1]
+    attack = METHODS["advgan"](epsilon=8)
+    assert float(attack._misled(logits, labels)) == pytest.approx(10 * (1.0 + 0.0) / 2)
+    change = torch.full((1, 1, 4, 4), 8 / 255)
+    assert float(attack._hinge(change)) == pytest.approx(0.5, rel=1e-4)
+    assert float(attack._hinge(change / 2)) == pytest.approx(0.0, abs=1e-4)
+    x = torch.rand(2, 1, 32, 32)
+    loss = METHODS["nroi_advgan"]()._loss(logits, labels, x, x)
+    wrong = torch.nn.functional.cross_entropy(logits, torch.tensor([1, 1]))
+    assert float(loss) == pytest.approx(10 * float(wrong), rel=1e-4)
+    judge = Discriminator()
+    assert judge(x).shape == (2,)
+    judged = _judging(
+        lambda images: images.flatten(1).mean(1) * 200 - 100, torch.zeros_like(x), torch.ones_like(x)
+    )
+    assert float(judged) == pytest.approx(0.0, abs=1e-6)  # sure that the second ones were changed, and right
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_a_perturber_draws_for_any_size(skips):
+    net = Perturber((8, 16, 32, 64), skips=skips).eval()
+    with torch.no_grad():
+        one, both = net(torch.rand(1, 1, 37, 50)), net(torch.rand(2, 1, 64, 64))
+    assert one.shape == (1, 1, 37, 50) and both.shape == (2, 1, 64, 64) and one.abs().max() <= 1
+    if skips:
+        assert 0.37e6 < sum(p.numel() for p in net.parameters()) < 0.38e6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -106,7 +107,13 @@ def test_what_does_not_fit_is_refused(classifier, model, folders, tmp_path):
 def test_each_folder_has_its_own_classifiers(model, tmp_path):
     against = Against((("chest", model), ("chest/old", model)))
     assert len(against.models_for("chest/1.png")) == 1
-    assert len(against.cloak("chest/old/1.png").classifiers) == 2
+    with pytest.raises(UsageError, match="same name"):
+        against.cloak("chest/old/1.png")
+    shutil.copytree(model, tmp_path / "other")
+    two = Against((("chest", model), ("chest/old", tmp_path / "other")))
+    assert len(two.cloak("chest/old/1.png").classifiers) == 2
+    with pytest.raises(UsageError, match="learns beforehand"):
+        Against((("", model),), method="uap").check("pixels")
     with pytest.raises(UsageError, match="no classifier is given"):
         against.cloak("head/1.png")
     with pytest.raises(UsageError, match="carrier"):
