@@ -3,7 +3,7 @@
     INTACT_DATA=... python benchmarks/protection_lasts.py MODELS [--images 60] [--confidence 1]
 
 MODELS as for `attack_success.py`. `intact protect` makes ResNet-18 misread the images that it learned
-from, and `--images` of those that it never saw, lungs kept, ten steps. Then:
+from, and `--images` of those that it never saw, lungs kept. Then:
 
 - retraining: a ResNet-18 learns from the protected images with their true labels, and is asked about
   protected and about clean images; beside it one that learned from clean ones.
@@ -99,7 +99,7 @@ def protect(place: Path, clean: Path, model: Path, confidence: float) -> Path:
     """The same folders, protected."""
     key = place / "key"
     key = load_key(key) if key.exists() else new_key(key)
-    fields = (("confidence", confidence), ("steps", 10))
+    fields = (("confidence", confidence),)
     against = Against((("", model),), fields=fields)
     out = place / "out"
     outcome = seal_archive([clean], out, key, keep="lungs", against=against, workers=1)

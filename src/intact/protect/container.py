@@ -1,10 +1,10 @@
 """The seal in the pixels: a header anyone can find, and a payload that only a key holder can open.
 
-The header stands in the lowest bits of a strip of pixels, from the start of a row on. The payload
-is encrypted with AES-256-GCM and hidden reversibly in the other pixels that may be changed: SHA-256
-of the original, the bits that the header displaced, and how the original was changed beforehand, if it
-was. So the pixels alone, in any lossless format, are enough to give the original back, and any change
-to them is noticed.
+The header stands in the lowest bits of a strip of pixels, from the start of a row or column on. The
+payload is encrypted with AES-256-GCM and hidden reversibly in the other pixels that may be changed:
+SHA-256 of the original, the bits that the header displaced, and how the original was changed
+beforehand, if it was. So the pixels alone, in any lossless format, are enough to give the original
+back, and any change to them is noticed.
 
 With `localise`, the lowest bits of some pixels of every block carry a keyed tag of the block and
 reduced copies of other blocks (see `watermark`); these displaced bits travel in the payload too.

@@ -99,6 +99,17 @@ class Header:
 
 def find_header(planes: Planes) -> Header | None:
     """The header of a seal; a damaged one where there is no sound one, or None."""
+    damaged = None
+    for along in (planes, np.swapaxes(planes, 1, 2)):  # rows, then columns
+        header = _found(along)
+        if header is not None and header.sound:
+            return header
+        damaged = damaged or header
+    return damaged
+
+
+def _found(planes: Planes) -> Header | None:
+    """The header that begins at the start of a row."""
     lowest = (planes.ravel() & 1).astype(np.uint8)
     starts = np.arange(0, lowest.size - 8 * Header.SIZE + 1, planes.shape[2])
     mark = np.unpackbits(np.frombuffer(MARK, np.uint8))

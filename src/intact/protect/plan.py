@@ -105,7 +105,17 @@ def localising_plan(planes: Planes, header: Header, content: bytes) -> Plan | No
 
 
 def _strips(free: Bool[ndarray, "k h w"], size: int, copies: int) -> NDArray[np.intp] | None:
-    """Positions of the header: runs of free pixels from the start of a row, far from each other."""
+    """Positions of the header: runs of free pixels from the start of a row, else of a column."""
+    if (strips := _runs(free, size, copies)) is not None:
+        return strips
+    columns = np.swapaxes(free, 1, 2)
+    strips = _runs(columns, size, copies)
+    places = np.swapaxes(np.arange(free.size).reshape(free.shape), 1, 2)
+    return None if strips is None else places.ravel()[strips]
+
+
+def _runs(free: Bool[ndarray, "k h w"], size: int, copies: int) -> NDArray[np.intp] | None:
+    """Positions of runs from the start of a row, far from each other."""
     ends = np.cumsum(np.concatenate([[0], free.ravel()]))
     starts = np.arange(0, free.size - size + 1, free.shape[2])
     starts = starts[ends[starts + size] - ends[starts] == size]

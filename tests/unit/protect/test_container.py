@@ -575,3 +575,15 @@ def made(case):
     keep = np.zeros(shape[1:], bool)
     keep[int((1 - case["kept"]) * shape[1]) :] = True
     return planes, depth, keep
+
+
+@pytest.mark.parametrize("localise", [False, True])
+def test_a_region_across_all_rows_leaves_the_columns_for_the_header(localise):
+    planes, keep = smooth((1, 160, 160)), np.zeros((160, 160), bool)
+    keep[:, 72:80] = True
+    marked = sealed(planes, keep=keep, localise=localise)
+    np.testing.assert_array_equal(marked[:, keep], planes[:, keep])
+    assert find_header(marked).sound
+    np.testing.assert_array_equal(opened(marked).planes, planes)
+    with pytest.raises(AlteredError):
+        opened(flipped(marked, 5, bit=1))

@@ -41,7 +41,7 @@ class Tiles(Bounded):
     """
 
     tile: int = 2
-    steps: int = 20
+    steps: int = 10
     decay: float = 1.0
     confidence: float = 1.0
     diversity: float = 0.5
