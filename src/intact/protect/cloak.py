@@ -12,13 +12,15 @@ import torch
 from jaxtyping import Bool, Int32
 from numpy import ndarray
 
-from intact.classify import Classifier, load
+from intact.classify import Classifier, View, load
 from intact.configure import configure
 from intact.errors import UnsealableError, UsageError
 from intact.image import Image
 from intact.protect.attack import METHODS, Attack, Together
 from intact.protect.header import Planes
 from intact.protect.learn import LEARNED, check_alike, load_attack
+
+FEWEST = 32  # grey levels; of fewer, one step is seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,15 +58,10 @@ class Cloak:
             allowed: Where it may be changed, [h,w] or the shape of the image; by default everywhere.
 
         Raises:
-            UnsealableError: Its pixels are no integers, or no change of them can be planned.
+            UnsealableError: Its stored values cannot be changed a little: floating point, palette
+                colours, few grey levels.
         """
-        name = image.identity.path or "the image"
-        if image.pixels.dtype.kind not in "iu":
-            raise UnsealableError(name, f"has {image.pixels.dtype} pixels; only whole values can be changed")
-        try:
-            views = [classifier.view(image) for classifier in self.classifiers]
-        except UsageError as error:
-            raise UnsealableError(name, str(error)) from error
+        views = self._views(image)
         together = Together(views)
         pixels = image.pixels.reshape(image.planes, *image.shape[-2:], *((3,) if image.colour else ()))
         free = np.broadcast_to(True if allowed is None else allowed, image.shape).reshape(pixels.shape[:3])
@@ -89,6 +86,24 @@ class Cloak:
     def misread(self, before: Image, after: Image) -> list[bool]:
         """For each classifier, whether it takes an image for another class than before."""
         return [answer(one, before) != answer(one, after) for one in self.classifiers]
+
+    def _views(self, image: Image) -> list[View]:
+        """How each classifier sees an image; refused where a small change of values may be a large one."""
+        name, kind = image.identity.path or "the image", image.pixels.dtype
+        if kind.kind not in "iu":
+            raise UnsealableError(name, f"has {kind} pixels; only whole values can be changed a little")
+        if image.palette is not None:
+            raise UnsealableError(name, "has palette colours, whose numbers cannot be changed a little")
+        try:
+            views = [classifier.view(image) for classifier in self.classifiers]
+        except UsageError as error:
+            raise UnsealableError(
+                name, "has stored values that are not on one rising line with physical ones"
+            ) from error
+        low, high = views[0].window
+        if high - low < FEWEST:
+            raise UnsealableError(name, f"shows {high - low:.0f} grey levels, too few to change one a little")
+        return views
 
     @torch.no_grad()
     def _told(self, together: Together, plane: Planes, window: tuple[float, float]) -> int:

@@ -91,8 +91,15 @@ def test_several_classifiers_are_misled_together(classifier, folders):
 def test_what_does_not_fit_is_refused(classifier, model, folders, tmp_path):
     with pytest.raises(UsageError, match="nothing to protect against"):
         Cloak((), METHODS["tiles"]())
-    with pytest.raises(UnsealableError, match="float32"):
-        strong(classifier).change(Image(np.zeros((9, 9), np.float32)))
+    indices = Image(pattern("disc", 1), palette=np.zeros((256, 3), np.uint8), photometric="PALETTE COLOR")
+    for image, said in (
+        (Image(np.zeros((9, 9), np.float32)), "float32"),
+        (Image(pattern("disc", 1) // 128), "grey levels"),
+        (Image(pattern("disc", 1), scale=Scale(-1.0, 0.0)), "rising line"),
+        (indices, "palette"),
+    ):
+        with pytest.raises(UnsealableError, match=said):
+            strong(classifier).change(image)
     foreign = dataclasses.replace(classifier)
     foreign.load(classifier.state(), classifier.learned() | {"classes": ["a", "b"]})
     with pytest.raises(UsageError, match="different classes"):
