@@ -25,6 +25,7 @@ from intact.image import Image
 from intact.io import Rejected, Unit, index, read_unit
 from intact.model import planes_of, region_of
 from intact.protect.attack import METHODS, Learned, Together
+from intact.segment import known_region
 from intact.store import load_folder, save_learned
 
 KIND = "attack"
@@ -104,9 +105,12 @@ def learn_attack(
         seed: Decides the split and everything random in training.
 
     Raises:
-        UsageError: An unknown method or field, classifiers that do not fit each other, or too few images.
+        UsageError: An unknown method, field or region, classifiers that do not fit each other, or too
+            few images.
     """
     attack = configure(LEARNED, method, {"seed": seed, **(fields or {})})
+    if keep:
+        known_region(keep)
     check_alike(classifiers)
     prepared = classifiers[0].preparation_
     if prepared.channels != 1 or any(one.preparation_.size != prepared.size for one in classifiers):

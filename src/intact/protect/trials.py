@@ -11,7 +11,6 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from intact import progress
 from intact.classify import Classifier
 from intact.errors import InputError, UsageError
 from intact.image import Image
+from intact.io.source import Source
 from intact.metrics.statistics import binomial_interval
 from intact.protect.change import pack_change
 from intact.protect.cloak import Cloak, answer
@@ -229,7 +229,7 @@ def shown(image: Image, window: tuple[float, float]) -> Grey:
 
 
 def _tried(item: Item, cloak: Cloak, key: Key, masks: Masks | None) -> Trial:
-    data = Path(item.path).read_bytes()
+    data = Source(item.path).read()
     before = read_image(data, item.path.name)
     if before.pixels.ndim != 2:
         raise UsageError("has several planes or colours; trials take single grey images")

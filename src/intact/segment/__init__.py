@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from intact.errors import UsageError
 from intact.image import Image
 from intact.segment.anatomy import body, field_of_view, head
 from intact.segment.attention_unet import AttentionUNet
@@ -52,4 +53,16 @@ REGIONS: dict[str, Callable[[Image], Mask]] = {
     "text": text,
 }
 
-__all__ = ["METHODS", "REGIONS", "Classical", "Network", "Segmenter"]
+
+def known_region(name: str) -> str:
+    """The name of a region, if there is such a region.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if name not in REGIONS:
+        raise UsageError(f"unknown region {name!r}; choose one of {', '.join(REGIONS)}")
+    return name
+
+
+__all__ = ["METHODS", "REGIONS", "Classical", "Network", "Segmenter", "known_region"]

@@ -10,7 +10,7 @@ from typing import Any
 from intact.configure import configure
 from intact.errors import UsageError
 from intact.image import Image
-from intact.segment import METHODS, REGIONS, Classical
+from intact.segment import METHODS, REGIONS, Classical, known_region
 from intact.segment.learn import load
 from intact.segment.morphology import Mask
 
@@ -38,8 +38,8 @@ class By:
     def __post_init__(self) -> None:
         if sum(map(bool, (self.method, self.regions, self.model))) != 1:
             raise UsageError("give a method, regions or a model, and only one of them")
-        if unknown := [name for name in self.regions if name not in REGIONS]:
-            raise UsageError(f"unknown region {unknown[0]!r}; choose one of {', '.join(REGIONS)}")
+        for name in self.regions:
+            known_region(name)
         if self.seed and not self.method:
             raise UsageError("a seed points a classical method to an object; it means nothing without one")
 

@@ -151,6 +151,8 @@ def test_attacks_learn_without_labels(method, classifier, folders, tmp_path, mod
 def test_learning_refuses_what_cannot_be(classifier, folders, model, tmp_path):
     with pytest.raises(UsageError, match="unknown method"):
         learn_attack([folders["disc"]], [classifier], method="tiles")
+    with pytest.raises(UsageError, match="unknown region"):
+        learn_attack([folders["disc"]], [classifier], keep="nose")
     (tmp_path / "only").mkdir()
     write(Image(pattern("disc", 1)), tmp_path / "only" / "one.png")
     with pytest.raises(UsageError, match="fewer than two"):
