@@ -22,7 +22,7 @@ from intact.configure import configure
 from intact.data.cache import PlaneCache
 from intact.data.splits import hold_out, look_alikes, take_turns
 from intact.data.transforms import Preparation, choose_preparation, thumbnail
-from intact.errors import InputError, TooFewNormalsError, UsageError, WeightsError
+from intact.errors import InputError, TooFewNormalsError, WeightsError
 from intact.image import Image
 from intact.io import Rejected, Unit, index, read_some, read_unit
 from intact.model import Card, Model, batched, group_of, planes_of

@@ -25,7 +25,6 @@ from intact.image import Image
 from intact.io import Rejected, Unit, index, read_unit
 from intact.model import planes_of, region_of
 from intact.protect.attack import METHODS, Learned, Together
-from intact.segment import known_region
 from intact.store import load_folder, save_learned
 
 KIND = "attack"
@@ -110,6 +109,8 @@ def learn_attack(
     """
     attack = configure(LEARNED, method, {"seed": seed, **(fields or {})})
     if keep:
+        from intact.segment import known_region  # takes a second, and sealing does without
+
         known_region(keep)
     check_alike(classifiers)
     prepared = classifiers[0].preparation_

@@ -24,7 +24,6 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from monai.losses.ssim_loss import SSIMLoss
 from torch import Tensor, nn
 
 from intact import progress
@@ -92,6 +91,8 @@ class NROIAdvGAN(Learned):
         self, logits: Float[Tensor, "b classes"], labels: Int[Tensor, "b"], clean: Shown, changed: Shown
     ) -> Tensor:
         """Equation 7 without its second term."""
+        from monai.losses.ssim_loss import SSIMLoss  # takes seconds, and only learning needs it
+
         loss = 10 * F.cross_entropy(logits, likeliest_wrong(logits, labels))
         loss = loss + self.weight_mse * F.mse_loss(changed, clean)
         return loss + self.weight_ssim * SSIMLoss(spatial_dims=2)(changed, clean)
