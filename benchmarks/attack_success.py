@@ -85,7 +85,7 @@ def main() -> None:
                     both = right[other][chosen]
                     fooled = told(against, marked[both]) != labels[chosen][both]
                     row |= {f"transfer_{other}": float(fooled.mean())} if other != name else {}
-                keys = {"network": name, "method": method, "epsilon": epsilon, "kept": asked.keep}
+                keys = {"network": name, "method": method, "epsilon": f"{epsilon:g}", "kept": asked.keep}
                 replace_rows("attack_success.csv", keys, [keys | row | environment()])
                 print(*keys.values(), {k: round(v, 4) for k, v in row.items()}, flush=True)
 

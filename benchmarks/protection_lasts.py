@@ -51,7 +51,7 @@ def main() -> None:
     before, labels = pixels_of(clean / "test", clean / "test")
     after, _ = pixels_of(clean / "test", protected / "test")
     known = told(victim, before) == labels
-    keys = {"network": VICTIM, "confidence": asked.confidence}
+    keys = {"network": VICTIM, "confidence": f"{asked.confidence:g}"}
 
     def store(what: str, row: dict[str, Any]) -> None:
         replace_rows(

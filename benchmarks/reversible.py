@@ -129,7 +129,7 @@ def main() -> None:
                 for one, label, lungs in zip(pixels, labels, region, strict=True)
             ]
             row = summary(made, pixels, labels, region, right, classifiers)
-            keys = {"row": name, "network": VICTIM, "epsilon": asked.epsilon}
+            keys = {"row": name, "network": VICTIM, "epsilon": f"{asked.epsilon:g}"}
             more = {"attack": ROWS[name].attack, "scheme": ROWS[name].scheme, "where": ROWS[name].where}
             more["against"] = " ".join(ROWS[name].against)
             replace_rows("reversible.csv", keys, [keys | more | row | environment()])
