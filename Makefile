@@ -24,6 +24,8 @@ bench: $(VENV)/.test  ## rerun the published numbers; needs INTACT_DATA and INTA
 	OMP_NUM_THREADS=1 $(PY) benchmarks/hiding_speed.py
 	OMP_NUM_THREADS=1 $(PY) benchmarks/attack_success.py .victims
 	OMP_NUM_THREADS=1 $(PY) benchmarks/reversible.py .victims
+	OMP_NUM_THREADS=1 $(PY) benchmarks/protect_trials.py .victims .victims/trials
+	OMP_NUM_THREADS=1 $(PY) benchmarks/protection_lasts.py .victims
 	OMP_NUM_THREADS=1 $(PY) benchmarks/segment_classical.py
 	OMP_NUM_THREADS=1 $(PY) benchmarks/segment_learned.py
 	OMP_NUM_THREADS=1 $(PY) benchmarks/segment_speed.py
