@@ -326,8 +326,8 @@ def worked_against() -> str:
     share = {what: f"{100 * float(row['asr']):.0f} %" for what, row in rows.items() if row["asr"]}
     return (
         f"**When somebody works against it**: of {rows['as saved']['tested']} images, {share['as saved']} "
-        f"are misread as saved. A ResNet-18 that learned from protected images misreads {share['retraining']} of "
-        f"protected and {share['retraining, of clean']} of clean ones. Less what protected images have in "
+        "are misread as saved. A ResNet-18 that learned from protected images misreads "
+        f"{share['retraining']} of protected and {share['retraining, of clean']} of clean ones. Less what protected images have in "
         f"common, {share['averaging']} are misread ({share['averaging, of clean']} of clean ones). A small "
         "network tells protected from clean images with AUROC "
         f"{float(rows['detector']['auroc']):.2f}."

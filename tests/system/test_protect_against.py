@@ -142,6 +142,14 @@ def test_trials_tell_what_protection_is_worth(run, place, tmp_path):
         assert picture.width > 900
 
 
+def test_what_is_attacked_is_not_unseen(run, place, tmp_path):
+    model = place / "classifier0"
+    done = run(
+        "bench", "protect", place / "in", "-o", tmp_path / "trial", "--against", model, "--unseen", model
+    )
+    assert done.code == WRONG_USE and "is not unseen" in done.err
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -61,7 +61,7 @@ def bench_protect(
         images: How many to try, evenly over the files.
 
     Raises:
-        UsageError: No image could be protected.
+        UsageError: No image could be protected, or a classifier is both attacked and unseen.
         ModelError: A classifier cannot be read.
         OutputError: Results cannot be written.
     """
@@ -70,6 +70,8 @@ def bench_protect(
     chosen = [items[at] for at in np.unique(np.linspace(0, len(items) - 1, images).round().astype(int))]
     attacked = {folder.name: load(folder)[0] for _, folder in against.models}
     others = {Path(folder).name: load(folder)[0] for folder in unseen}
+    if both := sorted(attacked.keys() & others.keys()):
+        raise UsageError(f"{both[0]} is attacked, and so is not unseen; rename its folder if it is another")
     with tempfile.TemporaryDirectory() as folder:
         key = new_key(Path(folder) / "key")
         found = list(try_files(chosen, against.cloak(""), key, Masks(str(keep)) if keep else None))

@@ -43,11 +43,6 @@ class Cloak:
             raise UsageError("there is nothing to protect against: give a classifier")
         check_alike(self.classifiers)
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """What the classifiers tell apart."""
-        return self.classifiers[0].classes_
-
     def change(self, image: Image, allowed: Bool[ndarray, "..."] | None = None) -> Int32[ndarray, "p h w"]:
         """What to add to the planes of an image, as `seal.planes_of` has them.
 
