@@ -328,8 +328,9 @@ def worked_against() -> str:
         f"**When somebody works against it**: of {rows['as saved']['tested']} images, {share['as saved']} "
         "are misread as saved. A ResNet-18 that learned from protected images misreads "
         f"{share['retraining']} of protected and {share['retraining, of clean']} of clean ones. "
-        f"Less what protected images have in common, {share['averaging']} are misread ({share['averaging, of clean']} of clean ones). A small "
-        "network tells protected from clean images with AUROC "
+        f"Less what protected images have in common, {share['averaging']} are misread "
+        f"({share['averaging, of clean']} of clean ones). A small network tells protected from clean images "
+        "with AUROC "
         f"{float(rows['detector']['auroc']):.2f}."
     )
 
