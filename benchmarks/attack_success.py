@@ -7,7 +7,8 @@ Three classes of the test half of `chest_xray` (good, bacteria, virus), learned 
 the patients; on those the attacks are tried. Only images that a network tells right count. Changed
 images are written as PNG and read back. `kept` tells whether lungs, found by the shipped network,
 were left alone. Transfer: the same files, shown to the other networks, of images that these tell
-right as well. PSNR is that of the whole image at 255 levels, SSIM Gaussian with sigma 1.5. Rows go to
+right as well. Attacks that learn do so on the images that the classifiers learned from. PSNR is that of
+the whole image at 255 levels, SSIM Gaussian with sigma 1.5. Rows go to
 benchmarks/results/attack_success.csv.
 """
 
@@ -73,7 +74,8 @@ def main() -> None:
             kind = METHODS[method]
             for epsilon in asked.epsilons if issubclass(kind, Bounded) else [0.0]:
                 if issubclass(kind, Learned):
-                    attack = learned_attack(asked.models, method, epsilon, classifier, name)
+                    kept = "lungs" if asked.keep else ""
+                    attack = learned_attack(asked.models, method, epsilon, classifier, name, kept)
                 else:
                     attack = kind(epsilon=epsilon) if issubclass(kind, Bounded) else kind()
                 marked, seconds = attacked(attack, classifier, pixels[chosen], labels[chosen], allowed)
@@ -117,10 +119,9 @@ def learned_attack(
     classifier: Classifier,
     name: str,
     keep: str = "lungs",
-    **more: Any,
 ) -> Attack:
     """An attack that has learned on the images that the classifiers learned from; now, if not before."""
-    place = folder / "_".join([method, name, f"{epsilon:g}", keep or "all", *map(str, more)])
+    place = folder / "_".join([method, name, f"{epsilon:g}", keep or "all"])
     try:
         return load_attack(place)[0]
     except ModelError:
@@ -131,7 +132,7 @@ def learned_attack(
             [path for path in paths if path.name not in judged],
             [classifier],
             method=method,
-            fields={"epsilon": epsilon, **LEARNING, **more},
+            fields={"epsilon": epsilon, **LEARNING},
             keep=keep,
             held_out=0.1,
         )

@@ -292,6 +292,29 @@ def protecting() -> str:
     return about + "\n\n" + table(titles, body)
 
 
+def strengths() -> str:
+    """Attacks alone, by strength."""
+    rows = [row for row in read_rows("attack_success.csv") if row["network"] == "resnet18"]
+    every = [("False", ""), ("True", ", lungs kept")]
+    body = []
+    for kept, more in every:
+        own = {(row["method"], row["epsilon"]): row for row in rows if row["kept"] == kept}
+        for method in dict.fromkeys(method for method, _ in own):
+            cells = []
+            for epsilon in ("1", "2", "4", "8"):
+                row = own.get((method, epsilon))
+                told = (
+                    f"{100 * float(row['asr']):.0f} / {float(row['psnr']):.1f} / {float(row['ssim']):.3f}"
+                    if row
+                    else ""
+                )
+                cells.append(told or "not measured")
+            body.append([f"`{method}`{more}", *cells])
+    if not body:
+        return ""
+    return table(["attack alone: misread % / dB / SSIM", *(f"ε = {e}" for e in (1, 2, 4, 8))], body)
+
+
 def treated() -> str:
     """Whether images are still misread after what may happen to files."""
     rows = [row for row in read_rows("protect_trials.csv") if row["against"] == "resnet18"]
@@ -422,6 +445,7 @@ def main() -> None:
         sealing(),
         localising(),
         protecting(),
+        strengths(),
         treated(),
         worked_against(),
         hiding_time(),
