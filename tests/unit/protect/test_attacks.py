@@ -230,7 +230,9 @@ def test_squares_that_would_be_cut_off_are_not_used(classify):
 def test_what_cannot_be_misled_is_changed_as_much_as_is_allowed(classify):
     pixels = np.full((1, SIDE, SIDE), 128, np.uint8)
     pixels[0][(classify.weight.detach().numpy() > 0).reshape(SIDE, SIDE)] = 220
-    change = METHODS["tiles"](epsilon=1, tile=1).perturb(classify, pixels, labels_of(classify, pixels))
+    change = METHODS["tiles"](epsilon=1, tile=1, diversity=0.0).perturb(
+        classify, pixels, labels_of(classify, pixels)
+    )
     assert (change != 0).all()
 
 
@@ -324,3 +326,14 @@ def test_a_perturber_draws_for_any_size(skips):
     assert one.shape == (1, 1, 37, 50) and both.shape == (2, 1, 64, 64) and one.abs().max() <= 1
     if skips:
         assert 0.37e6 < sum(p.numel() for p in net.parameters()) < 0.38e6
+
+
+def test_squares_are_not_spent_on_a_classifier_that_none_of_them_fool(classify, images):
+    firm = Plane()
+    firm.bias.data += torch.where(torch.tensor(labels_of(classify, images)[0]) == 0, 6.0, -6.0)
+    labels = labels_of(classify, images[:1])
+    attack = METHODS["tiles"](confidence=0.0)
+    alone = attack.perturb(classify, images[:1], labels)
+    both = attack.perturb(Together([classify, firm]), images[:1], labels)
+    in_vain = attack.perturb(firm, images[:1], labels)
+    assert (alone != 0).sum() == (both != 0).sum() < (in_vain != 0).sum()

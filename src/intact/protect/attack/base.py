@@ -86,17 +86,18 @@ class Problem:
             return self.objective(x)
         return F.cross_entropy(self.classify(x), self.labels, reduction="none")
 
-    def margin(self, x: Shown) -> Float[Tensor, "b"]:
-        """How far the likeliest wrong class is above the true one, in logits: fooled, if above 0.
-
-        Of several classifiers together, that of the one which is fooled least.
-        """
-        margins = []
+    def margins(self, x: Shown) -> Float[Tensor, "m b"]:
+        """How far the likeliest wrong class is above the true one, in logits, for each classifier."""
+        found = []
         for one in self.classify.members if isinstance(self.classify, Together) else [self.classify]:
             logits = one(x)
             own = F.one_hot(self.labels, logits.shape[1]).bool()
-            margins.append(logits.masked_fill(own, -torch.inf).amax(1) - logits[own])
-        return torch.stack(margins).amin(0)
+            found.append(logits.masked_fill(own, -torch.inf).amax(1) - logits[own])
+        return torch.stack(found)
+
+    def margin(self, x: Shown) -> Float[Tensor, "b"]:
+        """That of the classifier which is fooled least: fooled, if above 0."""
+        return self.margins(x).amin(0)
 
     def gradient(
         self, x: Shown, loss: Callable[[Shown], Float[Tensor, "b"]] | None = None

@@ -88,17 +88,26 @@ class Tiles(Bounded):
         def first(count: Int[Tensor, "b"]) -> Levels:
             return signs * (rank < count[:, None, None, None])
 
-        def wins(count: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
-            return squares.problem.margin(squares.problem.rounded(squares.drawn(first(count))))
+        def wins(count: Int[Tensor, "b"]) -> Float[Tensor, "m b"]:
+            return squares.problem.margins(squares.problem.rounded(squares.drawn(first(count))))
 
         few = torch.zeros(len(signs), dtype=torch.int64)
         many = torch.full_like(few, signs[0].numel())
-        enough = wins(many).clamp(0.0, self.confidence)  # what even all of them do not reach is not asked for
+        enough = self._enough(wins(many))
         while (many - few > 1).any():
             middle = (few + many) // 2
-            done = wins(middle) >= enough.clamp_min(1e-6)
+            done = (wins(middle) >= enough).all(0)
             many, few = torch.where(done, middle, many), torch.where(done, few, middle)
         return first(many)
+
+    def _enough(self, most: Float[Tensor, "m b"]) -> Float[Tensor, "m b"]:
+        """The margins to keep, given those of all squares: what these do not reach is not asked for.
+
+        A classifier that even they do not fool is left out, unless they fool none.
+        """
+        fooled = most > 0
+        wanted = most.clamp_max(self.confidence).clamp_min(1e-6)
+        return wanted.masked_fill(~fooled & fooled.any(0), -torch.inf)
 
 
 @dataclass(frozen=True, eq=False)
