@@ -162,8 +162,8 @@ def protect(
 
     A key holder can verify sealed images and restore them byte for byte. A run that was stopped goes
     on with the same command; a ledger in OUT holds every event.
-    Examples: `intact protect archive/ -o out --key hospital.key --against classifier --keep lungs`,
-    `intact protect archive/ -o sealed --key hospital.key --seal-only`
+    Example: `intact protect archive/ -o out --key hospital.key --against classifier --keep lungs`, or
+    `--seal-only` in place of `--against classifier`
     """
     from intact.protect import Against, load_key, load_public, seal_archive
 
@@ -263,8 +263,8 @@ def bench(
 ) -> None:
     """Protect some images, treat them as a thief might, and see which classifiers still misread them.
 
-    OUT gets `trials.csv`, `quality.json` and `gallery.png`. Example:
-    `intact bench protect images/ -o trial --against classifier --unseen other --keep lungs`
+    OUT gets `trials.csv`, `quality.json` and `gallery.png`.
+    Example: `intact bench protect images/ -o trial --against classifier --unseen other --keep lungs`
     """
     from intact.protect import Against
     from intact.protect.bench import bench_protect

@@ -28,6 +28,7 @@ DONE, FLAGGED, WRONG_USE, UNREADABLE, STOPPED = range(5)
 ALONE = ("--workers", 0)  # starting processes takes seconds
 PATIENCE = 120.0  # seconds after which a process is taken for stuck
 COMMANDS = [["protect"], ["restore"], ["verify"], ["key", "new"], ["key", "public"], ["ledger", "check"]]
+COMMANDS += [["bench", "protect"]]
 
 
 @pytest.fixture(scope="module")
