@@ -25,6 +25,7 @@ from intact.cli_shared import (
     AsJson,
     parsed_fields,
     say,
+    say_left_out,
     showing_progress,
     warnings_said,
 )
@@ -138,8 +139,7 @@ def fit(
     card = result.model.card
     for note in result.notes:
         say(note)
-    for file in result.rejected:
-        say(f"left out {file.name}: {file.reason}")
+    say_left_out(result.rejected)
     if as_json:
         print(json.dumps(dataclasses.asdict(card) | {"rejected": len(result.rejected)}))
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from intact.cli_shared import DONE, UNREADABLE, parsed_fields, say, showing_progress
+from intact.cli_shared import DONE, UNREADABLE, parsed_fields, say_left_out, showing_progress
 from intact.errors import UsageError
 
 
@@ -31,8 +31,7 @@ def learn(
     with showing_progress():
         learned = learn_model(classes, fields=chosen | parsed_fields(fields), held_out=held_out, seed=seed)
         learned.save(output)
-    for file in learned.rejected:
-        say(f"left out {file.name}: {file.reason}")
+    say_left_out(learned.rejected)
     card = learned.card
     if as_json:
         print(json.dumps(dataclasses.asdict(card) | {"rejected": len(learned.rejected)}))

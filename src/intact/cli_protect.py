@@ -21,6 +21,7 @@ from intact.cli_shared import (
     AsJson,
     parsed_fields,
     say,
+    say_left_out,
     showing_progress,
     warnings_said,
 )
@@ -326,8 +327,7 @@ def learn(
             seed=seed,
         )
         learned.save(output)
-    for file in learned.rejected:
-        say(f"left out {file.name}: {file.reason}")
+    say_left_out(learned.rejected)
     card = learned.card
     if as_json:
         print(json.dumps(dataclasses.asdict(card) | {"rejected": len(learned.rejected)}))

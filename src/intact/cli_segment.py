@@ -12,7 +12,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from intact.cli_shared import DONE, UNREADABLE, AsJson, parsed_fields, say, showing_progress, warnings_said
+from intact.cli_shared import (
+    DONE,
+    UNREADABLE,
+    AsJson,
+    parsed_fields,
+    say,
+    say_left_out,
+    showing_progress,
+    warnings_said,
+)
 from intact.errors import UsageError
 
 SHOWN = ("dice", "iou", "hausdorff_95", "assd", "nsd", "sensitivity", "specificity", "pixel_accuracy")
@@ -119,8 +128,7 @@ def learn(
         learned.save(output)
     for note in learned.notes:
         say(note)
-    for file in learned.rejected:
-        say(f"left out {file.name}: {file.reason}")
+    say_left_out(learned.rejected)
     if as_json:
         print(json.dumps(dataclasses.asdict(learned.card) | {"rejected": len(learned.rejected)}))
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from intact import progress
 from intact.errors import IntactWarning, UsageError
+from intact.io import Rejected
 
 EXIT_CODES = (
     "Exit codes: 0 done, nothing flagged; 1 done, something flagged; 2 wrong use; "
@@ -59,6 +60,12 @@ def warnings_said() -> Iterator[None]:
 def say(text: str) -> None:
     """Print a line on stderr."""
     print(f"intact: {text}", file=sys.stderr)
+
+
+def say_left_out(files: Iterable[Rejected]) -> None:
+    """Name files that could not be used, and why."""
+    for file in files:
+        say(f"left out {file.name}: {file.reason}")
 
 
 def parsed_fields(pairs: list[str]) -> dict[str, Any]:

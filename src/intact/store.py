@@ -7,8 +7,9 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from intact._version import __version__
 from intact.errors import ModelError, OutputError, UsageError
+
+C = TypeVar("C")
 
 FORMAT = 1
 WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
@@ -72,6 +75,38 @@ def save_learned(folder: str | Path, kind: str, learner: Any, card: Any) -> None
         "learned": learner.learned(),
     }
     save_folder(folder, learner.state(), manifest)
+
+
+def load_learned(
+    folder: str | Path,
+    kind: str,
+    other: str,
+    card: type[C],
+    make: Callable[[dict[str, Any]], Any],
+) -> tuple[Any, C]:
+    """Read a model folder of `save_learned` back: what learned, and its card.
+
+    Args:
+        folder: Where it is.
+        kind: What such folders are told apart by.
+        other: What to say of a folder of another kind, after its name.
+        card: The dataclass.
+        make: Gives what learned as it was before, from the manifest.
+
+    Raises:
+        ModelError: It is missing, damaged, of another format or kind, or does not fit this version.
+    """
+    tensors, manifest = load_folder(Path(folder))
+    if manifest.get("kind") != kind:
+        raise ModelError(f"{folder} is {other}")
+    try:
+        learner = make(manifest).load(tensors, manifest["learned"])
+        return learner, card(**{**manifest["card"], "name": Path(folder).resolve().name})
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ModelError(
+            f"{folder} was written by Intact {manifest.get('intact')} and does not fit this version "
+            f"({error}): use that version or learn again"
+        ) from error
 
 
 def check_place(folder: Path) -> None:

@@ -19,11 +19,11 @@ from intact.configure import configure
 from intact.data.cache import PlaneCache
 from intact.data.splits import hold_out, look_alikes
 from intact.data.transforms import Preparation, choose_preparation, thumbnail
-from intact.errors import InputError, ModelError, UsageError
+from intact.errors import InputError, UsageError
 from intact.io import Rejected, Unit, index, read_some, read_unit
 from intact.metrics.statistics import binomial_interval
 from intact.model import planes_of
-from intact.store import load_folder, save_learned
+from intact.store import load_learned, save_learned
 
 KIND = "classification"
 SAMPLE = 24  # images looked at to choose the preparation
@@ -147,17 +147,14 @@ def load(folder: str | Path) -> tuple[Classifier, Card]:
     Raises:
         ModelError: It is missing, damaged, of another format or kind.
     """
-    tensors, manifest = load_folder(Path(folder))
-    if manifest.get("kind") != KIND:
-        raise ModelError(f"{folder} is no classifier: make one with `intact fit --classes`")
-    try:
-        classifier = Classifier(**manifest["fields"]).load(tensors, manifest["learned"])
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ModelError(
-            f"{folder} was written by Intact {manifest.get('intact')} and does not fit this version "
-            f"({error}): use that version or learn again"
-        ) from error
-    return classifier, Card(**{**manifest["card"], "name": Path(folder).resolve().name})
+    classifier, card = load_learned(
+        folder,
+        KIND,
+        "no classifier: make one with `intact fit --classes`",
+        Card,
+        lambda manifest: Classifier(**manifest["fields"]),
+    )
+    return classifier, card
 
 
 def _read_all(

@@ -104,8 +104,9 @@ def seal_archive(
     """
     if against:
         against.check(carrier)
-        asked = len(os.sched_getaffinity(0)) if workers is None else workers
-        against = replace(against, threads=max(1, len(os.sched_getaffinity(0)) // asked) if asked else 0)
+        cores = len(os.sched_getaffinity(0))
+        asked = cores if workers is None else workers
+        against = replace(against, threads=max(1, cores // asked) if asked else 0)
     masks = None if keep is None else Masks(str(keep))
     sealer = Sealer(Path(out), key, tuple(recipients), masks, against, localise, carrier)
     return _run("protect", sealer, paths, Path(out), key, workers)

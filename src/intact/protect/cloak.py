@@ -18,7 +18,9 @@ from intact.errors import UnsealableError, UsageError
 from intact.image import Image
 from intact.protect.attack import METHODS, Attack, Together
 from intact.protect.header import Planes
+from intact.protect.hiding.base import span_of
 from intact.protect.learn import LEARNED, check_alike, load_attack
+from intact.protect.seal import depth_of
 
 FEWEST = 32  # grey levels; of fewer, one step is seen
 
@@ -70,7 +72,7 @@ class Cloak:
                     np.array([label]),
                     allowed=where[None],
                     window=views[0].window,
-                    storable=_storable(image),
+                    storable=span_of(pixels.dtype, depth_of(image, pixels)),
                 )[0]
             )
         change = np.stack(found)
@@ -188,10 +190,3 @@ def answer(classifier: Classifier, image: Image) -> str:
     """The class that an image is taken for."""
     told = classifier.probabilities(image)
     return max(told, key=lambda name: told[name])
-
-
-def _storable(image: Image) -> tuple[int, int]:
-    """Least and greatest value that the file can hold."""
-    bits, signed = image.bits, image.pixels.dtype.kind == "i"
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    return min(low, int(image.pixels.min())), max(high, int(image.pixels.max()))

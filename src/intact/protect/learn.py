@@ -20,12 +20,12 @@ from intact.classify import Classifier
 from intact.configure import configure
 from intact.data.splits import hold_out, look_alikes
 from intact.data.transforms import Placement, thumbnail
-from intact.errors import InputError, ModelError, UsageError
+from intact.errors import InputError, UsageError
 from intact.image import Image
 from intact.io import Rejected, Unit, index, read_unit
 from intact.model import planes_of, region_of
 from intact.protect.attack import METHODS, Learned, Together
-from intact.store import load_folder, save_learned
+from intact.store import load_learned, save_learned
 
 KIND = "attack"
 LEARNED: dict[str, type[Learned]] = {
@@ -144,17 +144,13 @@ def load_attack(folder: str | Path) -> tuple[Learned, Card]:
     Raises:
         ModelError: It is missing, damaged, of another format or kind.
     """
-    tensors, manifest = load_folder(Path(folder))
-    if manifest.get("kind") != KIND:
-        raise ModelError(f"{folder} is no learned attack: make one with `intact fit --against`")
-    card = Card(**{**manifest["card"], "name": Path(folder).resolve().name})
-    try:
-        attack = LEARNED[card.method](**manifest["fields"]).load(tensors, manifest["learned"])
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ModelError(
-            f"{folder} was written by Intact {manifest.get('intact')} and does not fit this version "
-            f"({error}): use that version or learn again"
-        ) from error
+    attack, card = load_learned(
+        folder,
+        KIND,
+        "no learned attack: make one with `intact fit --against`",
+        Card,
+        lambda manifest: LEARNED[manifest["card"]["method"]](**manifest["fields"]),
+    )
     return attack, card
 
 

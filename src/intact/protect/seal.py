@@ -149,7 +149,7 @@ def seal_with(
         planes,
         content,
         salt,
-        depth=_depth(image, planes),
+        depth=depth_of(image, planes),
         keep=None if keep is None else _flat(keep, image),
         change=change,
         localise=localise,
@@ -189,7 +189,7 @@ def _flat(keep: NDArray[Any], image: Image) -> Bool[ndarray, "h w"]:
     return np.logical_or.reduce(keep.reshape(-1, *image.shape[-2:]), axis=0)
 
 
-def _depth(image: Image, planes: Planes) -> int:
+def depth_of(image: Image, planes: Planes) -> int:
     """Bits that a value can use: what the file says, unless its values say otherwise."""
     whole = 8 * planes.dtype.itemsize
     return image.bits if needed_bits(planes) <= image.bits <= whole else whole

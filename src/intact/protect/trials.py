@@ -154,9 +154,11 @@ def rows_of(
     """One row for each classifier and treatment: how many images are misread, protected and as they were."""
     rows = []
     every = {"saved": None, **TREATMENTS}
+    classifiers = {**attacked, **unseen}
+    words = {name: [answer(one, trial.before) for trial in trials] for name, one in classifiers.items()}
     for treatment, treat in progress.track(every.items(), "treating", len(every)):
-        for name, classifier in {**attacked, **unseen}.items():
-            own = [answer(classifier, trial.before) for trial in trials]
+        for name, classifier in classifiers.items():
+            own = words[name]
             pairs = [_treated(trial, treat, classifier) for trial in trials]
             after = [answer(classifier, one) != word for (_, one), word in zip(pairs, own, strict=True)]
             clean = [answer(classifier, one) != word for (one, _), word in zip(pairs, own, strict=True)]

@@ -18,12 +18,12 @@ import torch
 from intact import progress
 from intact.configure import configure
 from intact.data.splits import hold_out
-from intact.errors import ModelError, UsageError
+from intact.errors import UsageError
 from intact.io import Rejected, Unit, index
 from intact.metrics.segmentation import aggregate, compare
 from intact.segment import METHODS, Network
 from intact.segment.pairs import Case, OnDisk, examined, paired
-from intact.store import load_folder, save_learned
+from intact.store import load_learned, save_learned
 
 KIND = "segmentation"
 # What nnU-Net takes on a GPU of 8 GB, for `auto` where there is one.
@@ -127,20 +127,14 @@ def load(folder: str | Path) -> tuple[Network, Card]:
     Raises:
         ModelError: It is missing, damaged, of another format or kind, or of an unknown method.
     """
-    tensors, manifest = load_folder(Path(folder))
-    if manifest.get("kind") != KIND:
-        raise ModelError(
-            f"{folder} is a model that screens, not one that segments: use it with `intact screen`"
-        )
-    try:
-        kind = _networks()[manifest["card"]["method"]]
-        network = kind(**manifest["fields"]).load(tensors, manifest["learned"])
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ModelError(
-            f"{folder} was written by Intact {manifest.get('intact')} and does not fit this version "
-            f"({error}): use that version or learn again"
-        ) from error
-    return network, Card(**{**manifest["card"], "name": Path(folder).resolve().name})
+    network, card = load_learned(
+        folder,
+        KIND,
+        "a model that screens, not one that segments: use it with `intact screen`",
+        Card,
+        lambda manifest: _networks()[manifest["card"]["method"]](**manifest["fields"]),
+    )
+    return network, card
 
 
 def make_network(method: str, fields: Mapping[str, Any]) -> tuple[Network, list[str]]:

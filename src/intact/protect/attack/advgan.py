@@ -5,9 +5,9 @@ Xiao, Li, Zhu, He, Liu, Song, "Generating adversarial examples with adversarial 
     L = L_adv + alpha L_GAN + beta L_hinge,    L_adv = max(Z_y - max_{i != y} Z_i, -kappa),
     L_hinge = max(0, ||G(x)||_2 - c),
 
-with the squared losses of LSGAN. Weights (10 for L_adv, 1 for L_hinge, 1 for L_GAN) are
-those of public code, on a norm per pixel. Differs from the paper: changes are bounded by epsilon; the
-discriminator is that of NROI-AdvGAN, which fits images of this size.
+with the squared losses of LSGAN. Weights (10 for L_adv, 1 for L_hinge, 1 for L_GAN) are those of public
+code, on a norm per pixel. Differs from the paper: changes are bounded by epsilon; the discriminator is
+that of NROI-AdvGAN, which fits images of this size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from intact import progress
 from intact.nets.perturber import Discriminator, Perturber
 from intact.protect.attack.base import GREY, Classifier, Shown
 from intact.protect.attack.learned import Learned, likeliest_wrong, step_of
@@ -54,19 +53,16 @@ class AdvGAN(Learned):
         labels: Int[Tensor, "n"],
         allowed: Float[Tensor, "n 1 h w"],
     ) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            judge = Discriminator()
+        judge = self._seeded(Discriminator)
         learner = torch.optim.Adam(self.net.parameters(), self.rate)
         teacher = torch.optim.Adam(judge.parameters(), self.rate)
-        for step, chosen in enumerate(self._batches(len(images))):
+        for chosen in self._batches(len(images)):
             clean = images[chosen]
             changed = self._changed(clean, allowed[chosen])
             told, of_clean = judge(changed.detach()), judge(clean)
             step_of(teacher, told.square().mean() + (1 - of_clean).square().mean())
             loss = self._misled(classify(changed), labels[chosen]) + self._hinge(changed - clean)
             step_of(learner, loss + (1 - judge(changed)).square().mean())
-            progress.report("training", step + 1, self.steps)
 
     def _misled(self, logits: Float[Tensor, "b classes"], labels: Int[Tensor, "b"]) -> Tensor:
         """How far the true class leads, as Carlini and Wagner have it."""

@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from intact import progress
 from intact.nets.perturber import Perturber
 from intact.protect.attack.base import Classifier, Shown
 from intact.protect.attack.learned import Learned, likeliest_wrong, step_of
@@ -52,7 +51,7 @@ class ATN(Learned):
         allowed: Float[Tensor, "n 1 h w"],
     ) -> None:
         learner = torch.optim.Adam(self.net.parameters(), self.rate)
-        for step, chosen in enumerate(self._batches(len(images))):
+        for chosen in self._batches(len(images)):
             clean, own = images[chosen], labels[chosen]
             with torch.no_grad():
                 logits = classify(clean)
@@ -60,7 +59,6 @@ class ATN(Learned):
             changed = self._changed(clean, allowed[chosen])
             answer = classify(changed).softmax(1)
             step_of(learner, self.beta * F.mse_loss(changed, clean) + F.mse_loss(answer, wanted))
-            progress.report("training", step + 1, self.steps)
 
 
 def reranked(

@@ -6,7 +6,7 @@ Training needs no labels: an image counts as what the classifier takes it for.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, final
 
@@ -15,10 +15,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from intact import progress
 from intact.errors import NotFittedError, UsageError
 from intact.protect.attack.base import GREY, Bounded, Classifier, Problem, Shown
 
 L = TypeVar("L", bound="Learned")
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(eq=False)
@@ -100,9 +102,14 @@ class Learned(Bounded):
     def _build(self, shape: tuple[int, ...]) -> None:
         """A fresh network for images of a shape."""
         self.shape_ = tuple(shape)
+        self.net = self._seeded(self._network)
+
+    @final
+    def _seeded(self, make: Callable[[], N]) -> N:
+        """A network whose first weights the seed decides."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            self.net = self._network()
+            return make()
 
     @abstractmethod
     def _network(self) -> nn.Module:
@@ -126,13 +133,14 @@ class Learned(Bounded):
 
     @final
     def _batches(self, count: int) -> Iterator[Int[Tensor, "batch"]]:
-        """Numbers of images, each as often as the others, for as many steps as there are."""
+        """Numbers of images, each as often as the others, for all steps, telling how far it is."""
         rng, order = torch.Generator().manual_seed(self.seed), torch.zeros(0, dtype=torch.int64)
-        for _ in range(self.steps):
+        for step in range(self.steps):
             while len(order) < self.batch:
                 order = torch.cat([order, torch.randperm(count, generator=rng)])
             yield order[: self.batch]
             order = order[self.batch :]
+            progress.report("training", step + 1, self.steps)
 
 
 def likeliest_wrong(logits: Float[Tensor, "b classes"], labels: Int[Tensor, "b"]) -> Int[Tensor, "b"]:

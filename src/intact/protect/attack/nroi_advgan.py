@@ -10,10 +10,10 @@ where D tells how likely an image was changed; l2 is 0 until four of five valida
 the classifier, then 1. The rate starts at 0.001 and falls on a plateau to 0.0001.
 
 The paper gives no kernels and channels of its generator: those here follow the layers of the
-generator that it builds on, with CBAM in the skips. Differs from the paper: one value is shared by
-equation 10 (no scale is given: here values go from 0 to 1) and 11; norms are those of each image; a
-tenth of the images validates, every 100 steps; changes are rounded to whole stored values afterwards,
-since a file holds no others.
+generator that it builds on, with CBAM in the skips. Differs from the paper: values go from 0 to 1 in
+equations 10 (where no scale is given) and 11; norms are those of each image; a tenth of the images
+validates, every 100 steps; changes are rounded to whole stored values afterwards, since a file holds
+no others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from intact import progress
 from intact.nets.perturber import Discriminator, Perturber
 from intact.protect.attack.base import Classifier, Shown
 from intact.protect.attack.learned import Learned, likeliest_wrong, step_of
@@ -62,15 +61,13 @@ class NROIAdvGAN(Learned):
         labels: Int[Tensor, "n"],
         allowed: Float[Tensor, "n 1 h w"],
     ) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            judge = Discriminator()
+        judge = self._seeded(Discriminator)
         learner = torch.optim.Adam(self.net.parameters(), self.rate)
         teacher = torch.optim.Adam(judge.parameters(), self.rate)
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             learner, factor=0.5, patience=PATIENCE, min_lr=SLOWEST
         )
-        looks, against = max(1, len(images) // 10), 0.0
+        looks, against = max(1, len(images) // 10), False
         for step, chosen in enumerate(self._batches(len(images) - looks)):
             chosen = chosen + looks  # the first validate
             clean, free, own = images[chosen], allowed[chosen], labels[chosen]
@@ -79,13 +76,12 @@ class NROIAdvGAN(Learned):
                 step_of(teacher, _judging(judge, clean, changed.detach()))
             loss = self._loss(classify(changed), own, clean, changed)
             if against:
-                loss = loss + against * F.softplus(judge(changed)).mean()  # -ln(1 - D)
+                loss = loss + F.softplus(judge(changed)).mean()  # -ln(1 - D)
             step_of(learner, loss)
             if (step + 1) % EVERY == 0:
                 missed, fooled = self._validate(classify, images[:looks], labels[:looks], allowed[:looks])
                 plateau.step(missed)
-                against = 1.0 if self.discriminator and (against or fooled >= 0.8) else 0.0
-            progress.report("training", step + 1, self.steps)
+                against = against or (self.discriminator and fooled >= 0.8)
 
     def _loss(
         self, logits: Float[Tensor, "b classes"], labels: Int[Tensor, "b"], clean: Shown, changed: Shown

@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from intact import progress
 from intact.protect.attack.base import GREY, Classifier, Shown
 from intact.protect.attack.learned import Learned
 
@@ -61,13 +60,12 @@ class UAP(Learned):
     ) -> None:
         budget, change = self.epsilon / GREY, torch.zeros(1, 1, *self.shape_)
         misled: deque[bool] = deque(maxlen=len(images))  # as each image was found the last time
-        for step, chosen in enumerate(self._batches(len(images))):
+        for chosen in self._batches(len(images)):
             clean, own, free = images[chosen], labels[chosen], allowed[chosen]
             least = _least_change(classify, clean + change * free, own, free)
             misled.append(least is None)
             if least is not None:
                 change = (change + least.mean(0, keepdim=True)).clamp(-budget, budget)
-            progress.report("training", step + 1, self.steps)
             if sum(misled) >= self.enough * len(images):
                 break
         self.net.load_state_dict({"change": change / budget})
