@@ -23,14 +23,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 
 import intact
 from intact import Image
 from intact.classify import Classifier, learn, load
 from intact.errors import ModelError
 from intact.io import write
-from intact.metrics.statistics import binomial_interval
+from intact.metrics import binomial_interval, likeness
 from intact.protect import learn_attack, load_attack
 from intact.protect.attack import METHODS, Attack, Bounded, Learned
 from intact.segment import REGIONS
@@ -166,17 +165,8 @@ def attacked(
 
 def quality(before: Pixels, after: Pixels, allowed: Any) -> dict[str, float]:
     """How well the images can still be read."""
-    error = ((before.astype(float) - after) ** 2).mean(axis=(1, 2))
-    ratio = [
-        structural_similarity(
-            a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255
-        )
-        for a, b in zip(before, after, strict=True)
-    ]
-    row = {
-        "psnr": float(np.mean(10 * np.log10(255**2 / np.maximum(error, 1e-6)))),
-        "ssim": float(np.mean(ratio)),
-    }
+    rows = [likeness(a, b) for a, b in zip(before, after, strict=True)]
+    row = {name: float(np.mean([one[name] for one in rows])) for name in rows[0]}
     row["changed"] = float((before != after).mean())
     if allowed is not None:
         row["kept_pixels_changed"] = int((before != after)[~allowed].sum())

@@ -24,7 +24,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 
 import intact
 from attack_success import Pixels, learned, learned_attack, success, told
@@ -32,6 +31,7 @@ from intact import Image
 from intact.classify import Classifier
 from intact.errors import CapacityError
 from intact.io import write
+from intact.metrics import likeness
 from intact.protect import new_key, restore, seal
 from intact.protect.attack import METHODS, Attack, Bounded, Problem, Together
 from intact.protect.change import pack_change
@@ -248,14 +248,7 @@ def summary(
             row[f"transfer_{name}"] = float(fooled[told_right].mean())
     grey = [one if one.ndim == 2 else one.astype(float) @ [0.299, 0.587, 0.114] for one in after]
     row |= quality(pixels[kept], grey, region[kept])
-    for name in (
-        "exact",
-        "payload_bits",
-        "payload_bits_if_drawn",
-        "seconds_attack",
-        "seconds_embed",
-        "seconds_restore",
-    ):
+    for name in MEANS:
         if name in made[kept[0]]:
             row[name] = float(np.mean([made[at][name] for at in kept]))
     return row
@@ -275,22 +268,11 @@ def quality(before: Pixels, after: list[Any], region: Mask) -> dict[str, float]:
     """PSNR and SSIM of grey values, over the whole image, in the lungs and outside."""
     found: dict[str, list[float]] = {}
     for one, other, lungs in zip(before, after, region, strict=True):
-        error, other = (one.astype(float) - other) ** 2, np.asarray(other, float)
-        _, every = structural_similarity(
-            one.astype(float),
-            other,
-            data_range=255,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-            full=True,
-        )
-        for part, where in (("", np.ones_like(lungs)), ("_region", lungs), ("_rest", ~lungs)):
-            psnr = 10 * np.log10(255**2 / max(error[where].mean(), 1e-3))
-            found.setdefault(f"psnr{part}", []).append(float(psnr))
-            found.setdefault(f"ssim{part}", []).append(float(every[where].mean()))
-        found.setdefault("changed", []).append(float((error > 0).mean()))
-        found.setdefault("region_pixels_changed", []).append(float((error[lungs] > 0).sum()))
+        changed = one != other
+        row = likeness(one, other, lungs)
+        row |= {"changed": changed.mean(), "region_pixels_changed": changed[lungs].sum()}
+        for name, value in row.items():
+            found.setdefault(name, []).append(float(value))
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 

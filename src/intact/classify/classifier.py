@@ -26,6 +26,7 @@ C = TypeVar("C", bound="Classifier")
 
 # Of an image, at random, as patients and exposures differ.
 TURN, ZOOM, SHIFT, GAMMA = 0.15, 0.12, 0.06, 0.25  # radians; shares of the size; of its logarithm
+NOISE = 0.05  # largest standard deviation; networks that learn without are misled by a few grey levels of it
 
 
 @dataclass(eq=False)
@@ -206,12 +207,14 @@ class View(nn.Module):
 
 
 def varied(images: Float[Tensor, "n c h w"], rng: torch.Generator) -> Float[Tensor, "n c h w"]:
-    """Turned, scaled, shifted and of another contrast, each by itself."""
+    """Turned, scaled, shifted, of another contrast and noisy, each by itself."""
     count = len(images)
-    turn, zoom, right, down, bend = (torch.rand(5, count, generator=rng) * 2 - 1).unbind(0)
+    turn, zoom, right, down, bend, noise = (torch.rand(6, count, generator=rng) * 2 - 1).unbind(0)
     scale = 1 + ZOOM * zoom
     cos, sin = torch.cos(TURN * turn) * scale, torch.sin(TURN * turn) * scale
     rows = [torch.stack([cos, -sin, SHIFT * right], 1), torch.stack([sin, cos, SHIFT * down], 1)]
     grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return moved.clamp(0.0, 1.0) ** torch.exp(GAMMA * bend)[:, None, None, None]
+    bent = moved.clamp(0.0, 1.0) ** torch.exp(GAMMA * bend)[:, None, None, None]
+    grain = torch.randn(bent.shape, generator=rng)
+    return (bent + NOISE * noise.abs()[:, None, None, None] * grain).clamp(0.0, 1.0)

@@ -1,4 +1,4 @@
-"""Numbers that judge a detector, and how sure they are."""
+"""Numbers that judge detectors, regions and changed pictures, and how sure they are."""
 
 from intact.metrics.detection import (
     auroc,
@@ -6,6 +6,7 @@ from intact.metrics.detection import (
     partial_auroc,
     sensitivity_at_specificity,
 )
+from intact.metrics.likeness import likeness
 from intact.metrics.localisation import (
     aupro,
     best_dice,
@@ -58,6 +59,7 @@ __all__ = [
     "false_alarm_acceptance",
     "hausdorff_95",
     "iou",
+    "likeness",
     "nsd",
     "paired_bootstrap",
     "partial_auroc",

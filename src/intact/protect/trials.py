@@ -18,7 +18,6 @@ from jaxtyping import Bool, UInt8
 from numpy import ndarray
 from PIL import Image as Picture
 from scipy.ndimage import gaussian_filter, median_filter
-from skimage.metrics import structural_similarity
 from skimage.restoration import denoise_nl_means
 
 from intact import progress
@@ -26,6 +25,7 @@ from intact.classify import Classifier
 from intact.errors import InputError, UsageError
 from intact.image import Image
 from intact.io.source import Source
+from intact.metrics import likeness
 from intact.metrics.statistics import binomial_interval
 from intact.protect.change import pack_change
 from intact.protect.cloak import Cloak, answer
@@ -192,26 +192,9 @@ def quality_of(trials: Sequence[Trial], view: Callable[[Image], tuple[float, flo
 
     for trial in trials:
         window = view(trial.before)
-        before, after = (shown(one, window).astype(float) for one in (trial.before, trial.after))
-        likeness, every = structural_similarity(
-            before,
-            after,
-            data_range=255,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-            full=True,
-        )
-        note("ssim", float(likeness))
-        for part, where in (
-            ("", np.ones_like(trial.region)),
-            ("_region", trial.region),
-            ("_rest", ~trial.region),
-        ):
-            if where.any():
-                note(f"psnr{part}", _psnr(before[where], after[where]))
-            if part and where.any():
-                note(f"ssim{part}", float(every[where].mean()))
+        before, after = (shown(one, window) for one in (trial.before, trial.after))
+        for name, value in likeness(before, after, trial.region).items():
+            note(name, value)
         changed = trial.before.pixels != trial.after.pixels
         note("changed", float(changed.mean()))
         note("region_pixels_changed", float(changed[..., trial.region].sum()))
@@ -264,7 +247,3 @@ def _treated(trial: Trial, treat: Treatment | None, classifier: Classifier) -> t
     photometric = trial.before.photometric
     return Image(one, photometric=photometric), Image(other, photometric=photometric)
 
-
-def _psnr(before: ndarray, after: ndarray) -> float:
-    error = float(((before - after) ** 2).mean())
-    return 10 * float(np.log10(255**2 / max(error, 1e-3)))  # at most 78 dB, for what is alike
