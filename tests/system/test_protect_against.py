@@ -14,33 +14,20 @@ from PIL import Image as Raster
 from intact.classify import learn
 from intact.io import read
 from intact.protect import new_key
+from made_classes import SMALL, folders_of_patterns, pattern
 
 DONE, FLAGGED, WRONG_USE, UNREADABLE, STOPPED = range(5)
 ALONE = ("--workers", 0)
 STRONG = ("--set", "epsilon=60", "--set", "steps=10")
 
 
-def scene(kind, seed, side=72):
-    """Noise with a bright disc, or with stripes, between a black and a white edge as on a film."""
-    rng = np.random.default_rng(seed)
-    y, x = np.indices((side, side)) - side / 2
-    shape = (np.hypot(y, x) < side / 4) if kind == "disc" else (x // 9 % 2 == 0)
-    pixels = np.clip(90 + 10 * shape + rng.normal(0, 6, (side, side)), 0, 255).astype(np.uint8)
-    pixels[:2], pixels[-2:] = 0, 255
-    return pixels
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """Images of two classes, two classifiers of them and a key."""
     root = tmp_path_factory.mktemp("against")
-    for kind in ("disc", "stripes"):
-        for number in range(12):
-            write_png(root / "in" / kind / f"{number}.png", scene(kind, number + 50 * (kind == "disc")))
-    small = {"network": "small_vgg", "size": 32, "steps": 60, "batch": 8, "rate": 3e-3}
+    folders = folders_of_patterns(root / "in", count=12, side=72)
     for seed in (0, 1):
-        folders = {kind: root / "in" / kind for kind in ("disc", "stripes")}
-        learn(folders, fields=small | {"seed": seed}).save(root / f"classifier{seed}")
+        learn(folders, fields=SMALL | {"seed": seed}).save(root / f"classifier{seed}")
     new_key(root / "k")
     return root
 
@@ -51,8 +38,8 @@ def test_classifiers_misread_what_was_protected_and_the_key_brings_it_back(run, 
     mask[24:48, 24:48] = 255
     Raster.fromarray(mask).save(tmp_path / "mask.png")
     for number in range(3):
-        write_png(tmp_path / "in" / f"{number}.png", scene("disc", 70 + number))
-    write_dicom(tmp_path / "in" / "deep", 16 * scene("stripes", 90).astype(np.uint16), PatientID="P-1")
+        write_png(tmp_path / "in" / f"{number}.png", pattern("disc", 70 + number, 72))
+    write_dicom(tmp_path / "in" / "deep", 16 * pattern("stripes", 90, 72).astype(np.uint16), PatientID="P-1")
     (tmp_path / "in" / "notes.txt").write_text("no image")
     command = ("protect", tmp_path / "in", "-o", tmp_path / "out", "--key", place / "k", *ALONE, *STRONG)
     command += ("--against", place / "classifier0", "--keep", tmp_path / "mask.png")
@@ -78,7 +65,7 @@ def test_classifiers_misread_what_was_protected_and_the_key_brings_it_back(run, 
 
 def test_each_folder_can_have_its_own_classifier(run, place, tmp_path):
     for folder in ("chest", "head"):
-        write_png(tmp_path / "in" / folder / "a.png", scene("disc", 60))
+        write_png(tmp_path / "in" / folder / "a.png", pattern("disc", 60, 72))
     done = run(
         *(
             "protect",
@@ -100,7 +87,7 @@ def test_each_folder_can_have_its_own_classifier(run, place, tmp_path):
 
 
 def test_what_a_weak_change_leaves_as_it_was_is_named(run, place, tmp_path):
-    write_png(tmp_path / "in" / "a.png", scene("disc", 61))
+    write_png(tmp_path / "in" / "a.png", pattern("disc", 61, 72))
     done = run(
         *("protect", tmp_path / "in", "-o", tmp_path / "out", "--key", place / "k", *ALONE),
         *("--against", place / "classifier0", "--set", "epsilon=1", "--set", "steps=1"),
@@ -116,7 +103,7 @@ def test_an_attack_is_learned_and_used(run, place, tmp_path):
     )
     card = json.loads(done.out)
     assert done.code == DONE and card["method"] == "nroi_advgan" and card["misread"] > 0.3
-    write_png(tmp_path / "in" / "a.png", scene("stripes", 60))
+    write_png(tmp_path / "in" / "a.png", pattern("stripes", 60, 72))
     done = run(
         *("protect", tmp_path / "in", "-o", tmp_path / "out", "--key", place / "k", *ALONE),
         *("--against", place / "classifier0", "--method", tmp_path / "generator"),

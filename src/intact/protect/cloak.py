@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int32
+from jaxtyping import Bool
 from numpy import ndarray
 
 from intact.classify import Classifier, View, load
@@ -17,12 +18,15 @@ from intact.configure import configure
 from intact.errors import UnsealableError, UsageError
 from intact.image import Image
 from intact.protect.attack import METHODS, Attack, Together
+from intact.protect.change import Change
+from intact.protect.files import read_image
 from intact.protect.header import Planes
 from intact.protect.hiding.base import span_of
 from intact.protect.learn import LEARNED, check_alike, load_attack
-from intact.protect.seal import depth_of
+from intact.protect.seal import depth_of, planes_of, with_planes
 
 FEWEST = 32  # grey levels; of fewer, one step is seen
+SEALS = 8  # tries at a seal that does not undo the change
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +49,7 @@ class Cloak:
             raise UsageError("there is nothing to protect against: give a classifier")
         check_alike(self.classifiers)
 
-    def change(self, image: Image, allowed: Bool[ndarray, "..."] | None = None) -> Int32[ndarray, "p h w"]:
+    def change(self, image: Image, allowed: Bool[ndarray, "..."] | None = None) -> Change:
         """What to add to the planes of an image, as `seal.planes_of` has them.
 
         Every plane counts as what the classifiers together take it for.
@@ -79,6 +83,33 @@ class Cloak:
         if image.colour:
             change = np.moveaxis(change, -1, 1)
         return np.ascontiguousarray(change).reshape(-1, *image.shape[-2:])
+
+    def sealed(
+        self, before: Image, change: Change, seal: Callable[[], tuple[bytes, str]]
+    ) -> tuple[bytes, str, list[bool]]:
+        """The sealed file, its name, and for each classifier whether it misreads that file.
+
+        What a seal hides changes pixels a little, otherwise each time. Where that makes a classifier
+        read the image as before, it is sealed anew, up to `SEALS` times; the best file counts.
+
+        Args:
+            before: The image.
+            change: Of `change`.
+            seal: Makes a sealed file with this change, as `seal_file` does.
+        """
+        (file, name), possible = seal(), None
+        misread = self.misread(before, read_image(file, name))
+        for _ in range(SEALS - 1):
+            if all(misread):
+                break
+            possible = possible or self.misread(before, _changed(before, change))
+            if sum(misread) >= sum(possible):
+                break
+            other, _ = seal()
+            found = self.misread(before, read_image(other, name))
+            if sum(found) > sum(misread):
+                file, misread = other, found
+        return file, name, misread
 
     def misread(self, before: Image, after: Image) -> list[bool]:
         """For each classifier, whether it takes an image for another class than before."""
@@ -184,6 +215,12 @@ def _classifier(folder: Path) -> Classifier:
 @cache
 def _learned(folder: str) -> Attack:
     return load_attack(folder)[0]
+
+
+def _changed(image: Image, change: Change) -> Image:
+    """An image with a change, before anything is hidden in it."""
+    planes = planes_of(image)
+    return with_planes(image, (planes + change).astype(planes.dtype))
 
 
 def answer(classifier: Classifier, image: Image) -> str:

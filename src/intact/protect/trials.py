@@ -124,7 +124,7 @@ class Trial:
         region: What was kept, [h,w].
         exact: Whether the original file came back byte for byte.
         payload: Bits of the change.
-        seconds: Of the change, of sealing and of restoring.
+        seconds: Of the change, of one seal and of restoring.
     """
 
     name: str
@@ -219,13 +219,21 @@ def _tried(item: Item, cloak: Cloak, key: Key, masks: Masks | None) -> Trial:
     if before.pixels.ndim != 2:
         raise UsageError("has several planes or colours; trials take single grey images")
     region = np.zeros(before.shape, bool) if masks is None else masks.of(data, item.name)
+    keep, took = region if masks else None, []
+
+    def seal() -> tuple[bytes, str]:
+        started = time.perf_counter()
+        sealed = seal_file(data, item.path.name, key, keep=keep, change=change)
+        took.append(time.perf_counter() - started)
+        return sealed
+
     started = time.perf_counter()
     change = cloak.change(before, ~region)
-    changed = time.perf_counter()
-    sealed, name = seal_file(data, item.path.name, key, keep=region if masks else None, change=change)
-    done = time.perf_counter()
+    changed = time.perf_counter() - started
+    sealed, name, _ = cloak.sealed(before, change, seal)
+    started = time.perf_counter()
     restored = restore_file(sealed, name, key)[0]
-    seconds = (changed - started, done - changed, time.perf_counter() - done)
+    seconds = (changed, took[-1], time.perf_counter() - started)
     return Trial(
         name=item.name,
         before=before,
@@ -246,4 +254,3 @@ def _treated(trial: Trial, treat: Treatment | None, classifier: Classifier) -> t
     one, other = (treat(shown(image, window), trial.region) for image in (trial.before, trial.after))
     photometric = trial.before.photometric
     return Image(one, photometric=photometric), Image(other, photometric=photometric)
-

@@ -184,8 +184,7 @@ class Sealer(Worker):
             return *self._sealed(data, item, keep, None), {}
         cloak, before = self.against.cloak(item.name), read_image(data, item.path.name)
         change = cloak.change(before, None if keep is None else ~keep)
-        sealed, name = self._sealed(data, item, keep, change)
-        misread = cloak.misread(before, read_image(sealed, name))
+        sealed, name, misread = cloak.sealed(before, change, lambda: self._sealed(data, item, keep, change))
         names = [folder.name for folder in self.against.models_for(item.name)]
         told = {"method": self.against.method, "misread": dict(zip(names, misread, strict=True))}
         return sealed, name, told

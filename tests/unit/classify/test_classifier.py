@@ -13,26 +13,12 @@ from intact.errors import ModelError, NotFittedError, UsageError
 from intact.image import Image, Scale
 from intact.io import write
 from intact.protect.attack import METHODS as ATTACKS
-
-SMALL = {"network": "small_vgg", "size": 32, "steps": 60, "batch": 8, "rate": 3e-3}
-
-
-def pattern(kind, seed, side=48):
-    """Noise with a bright disc in the middle, or with bright stripes."""
-    rng = np.random.default_rng(seed)
-    y, x = np.indices((side, side)) - side / 2
-    shape = (np.hypot(y, x) < side / 4) if kind == "disc" else (x // 6 % 2 == 0)
-    return np.clip(90 + 60 * shape + rng.normal(0, 12, (side, side)), 0, 255).astype(np.uint8)
+from made_classes import SMALL, folders_of_patterns, pattern
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("classes")
-    for kind in ("disc", "stripes"):
-        (root / kind).mkdir()
-        for seed in range(16):
-            write(Image(pattern(kind, seed + 100 * (kind == "disc"))), root / kind / f"{seed}.png")
-    return {kind: root / kind for kind in ("disc", "stripes")}
+    return folders_of_patterns(tmp_path_factory.mktemp("classes"))
 
 
 @pytest.fixture(scope="module")

@@ -12,32 +12,18 @@ from intact.classify import learn
 from intact.errors import ModelError, UnsealableError, UsageError
 from intact.image import Image, Scale
 from intact.io import write
+from intact.io.png import encode_png
 from intact.protect import Against, Cloak, learn_attack, load_attack
 from intact.protect.attack import METHODS
 from intact.protect.seal import planes_of, with_planes
+from made_classes import SMALL, folders_of_patterns, pattern
 
-SMALL = {"network": "small_vgg", "size": 32, "steps": 60, "batch": 8, "rate": 3e-3}
 SHORT = {"steps": 60, "epsilon": 24.0, "rate": 3e-3}
-
-
-def pattern(kind, seed, side=48):
-    """Noise with a bright disc in the middle, or with bright stripes, between a black and a white edge."""
-    rng = np.random.default_rng(seed)
-    y, x = np.indices((side, side)) - side / 2
-    shape = (np.hypot(y, x) < side / 4) if kind == "disc" else (x // 6 % 2 == 0)
-    pixels = np.clip(90 + 10 * shape + rng.normal(0, 12, (side, side)), 0, 255).astype(np.uint8)
-    pixels[:2], pixels[-2:] = 0, 255
-    return pixels
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("cloak")
-    for kind in ("disc", "stripes"):
-        (root / kind).mkdir()
-        for seed in range(16):
-            write(Image(pattern(kind, seed + 100 * (kind == "disc"))), root / kind / f"{seed}.png")
-    return {kind: root / kind for kind in ("disc", "stripes")}
+    return folders_of_patterns(tmp_path_factory.mktemp("cloak"))
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +75,28 @@ def test_several_classifiers_are_misled_together(classifier, folders):
     cloak = Cloak((classifier, other), METHODS["tiles"](epsilon=60.0, confidence=4.0))
     image = Image(pattern("disc", 42))
     assert cloak.misread(image, changed(image, cloak.change(image))) == [True, True]
+
+
+def test_a_seal_that_undoes_the_change_is_made_anew(classifier):
+    image = Image(pattern("disc", 77))
+    cloak = strong(classifier)
+    change = cloak.change(image)
+    good, bad = (encode_png(one) for one in (changed(image, change), image))
+    files = iter([bad, bad, good, bad])
+    assert cloak.sealed(image, change, lambda: (next(files), "a.png")) == (good, "a.png", [True])
+    assert next(files) == bad  # no more seals than it took
+
+
+def test_a_change_that_misleads_nobody_is_sealed_once(classifier):
+    image, made = Image(pattern("disc", 77)), []
+
+    def seal():
+        made.append(encode_png(image))
+        return made[-1], "a.png"
+
+    nothing = np.zeros((1, 48, 48), np.int32)
+    assert strong(classifier).sealed(image, nothing, seal) == (made[0], "a.png", [False])
+    assert len(made) == 1
 
 
 def test_what_does_not_fit_is_refused(classifier, model, folders, tmp_path):
