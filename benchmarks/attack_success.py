@@ -44,6 +44,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 ATTACKED = ("resnet18", "small_vgg")
 LEARNING = {"steps": 2000}  # of attacks that learn
+WITHOUT = {  # parts of NROI-AdvGAN that can be left out
+    "": {},
+    "discriminator": {"discriminator": False},
+    "squared difference": {"weight_mse": 0.0},
+    "similarity": {"weight_ssim": 0.0},
+}
 HELD_OUT = 0.4
 FAST = ("fgsm", "bim", "pgd", "mifgsm", "di", "ti", "tiles")
 Pixels = NDArray[np.uint8]
@@ -58,6 +64,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=ATTACKED, choices=NETWORKS)
     parser.add_argument("--images", type=int, default=60, help="of each network, at most")
     parser.add_argument("--keep", action="store_true", help="leave the lungs alone")
+    parser.add_argument("--without", default="", choices=WITHOUT, help="a part of NROI-AdvGAN to leave out")
     asked = parser.parse_args()
     classifiers, files = learned(asked.models)
     pixels = np.stack([intact.read(path).pixels for path, _ in files])
@@ -74,7 +81,9 @@ def main() -> None:
             for epsilon in asked.epsilons if issubclass(kind, Bounded) else [0.0]:
                 if issubclass(kind, Learned):
                     kept = "lungs" if asked.keep else ""
-                    attack = learned_attack(asked.models, method, epsilon, classifier, name, kept)
+                    attack = learned_attack(
+                        asked.models, method, epsilon, classifier, name, kept, asked.without
+                    )
                 else:
                     attack = kind(epsilon=epsilon) if issubclass(kind, Bounded) else kind()
                 marked, seconds = attacked(attack, classifier, pixels[chosen], labels[chosen], allowed)
@@ -87,6 +96,7 @@ def main() -> None:
                     fooled = told(against, marked[both]) != labels[chosen][both]
                     row |= {f"transfer_{other}": float(fooled.mean())} if other != name else {}
                 keys = {"network": name, "method": method, "epsilon": f"{epsilon:g}", "kept": asked.keep}
+                keys |= {"without": asked.without}
                 replace_rows("attack_success.csv", keys, [keys | row | environment()])
                 print(*keys.values(), {k: round(v, 4) for k, v in row.items()}, flush=True)
 
@@ -118,9 +128,11 @@ def learned_attack(
     classifier: Classifier,
     name: str,
     keep: str = "lungs",
+    without: str = "",
 ) -> Attack:
     """An attack that has learned on the images that the classifiers learned from; now, if not before."""
-    place = folder / "_".join([method, name, f"{epsilon:g}", keep or "all"])
+    parts = [method, name, f"{epsilon:g}", keep or "all", *(["no", without] if without else [])]
+    place = folder / "_".join(parts).replace(" ", "_")
     try:
         return load_attack(place)[0]
     except ModelError:
@@ -131,7 +143,7 @@ def learned_attack(
             [path for path in paths if path.name not in judged],
             [classifier],
             method=method,
-            fields={"epsilon": epsilon, **LEARNING},
+            fields={"epsilon": epsilon, **LEARNING, **WITHOUT[without]},
             keep=keep,
             held_out=0.1,
         )

@@ -34,7 +34,7 @@ def main() -> None:
     asked = parser.parse_args()
     _, judged = learned(asked.models)
     attacked = [name for name in NETWORKS if name != UNSEEN] if asked.together else ["resnet18"]
-    fields = (("confidence", 3.0),) if asked.together else ()
+    fields = (("confidence", 3.0), ("steps", 20)) if asked.together else ()
     against = Against(tuple(("", asked.models / name) for name in attacked), fields=fields)
     unseen = [asked.models / name for name in NETWORKS if name not in attacked]
     with tempfile.TemporaryDirectory() as folder:

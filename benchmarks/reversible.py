@@ -2,8 +2,8 @@
 
     INTACT_DATA=... python benchmarks/reversible.py MODELS [--images 60] [--rows tiles] [--epsilon 8]
 
-MODELS as for `attack_success.py`, which learns its classifiers; ResNet-18 is attacked. Rows: what
-makes the example, and what makes it reversible. `fits`: how many of the images hold what undoes the
+MODELS as for `attack_success.py`, which learns its classifiers. Rows: what makes the example, and what
+makes it reversible. `fits`: how many of the images hold what undoes the
 change; success, PSNR and SSIM are of those that fit, `asr_of_all` counts the others as failures.
 `before`: success of the same examples before anything was hidden in them. `noise` is the control: random
 signs of full strength, from which nothing can be undone. Examples are written as PNG and read back. The
@@ -30,9 +30,9 @@ from attack_success import Pixels, learned, learned_attack, success, told
 from intact import Image
 from intact.classify import Classifier
 from intact.errors import CapacityError
-from intact.io import write
+from intact.io.png import encode_png
 from intact.metrics import likeness
-from intact.protect import new_key, restore, seal
+from intact.protect import Cloak, new_key, restore, seal
 from intact.protect.attack import METHODS, Attack, Bounded, Problem, Together
 from intact.protect.change import pack_change
 from intact.protect.coding import pack
@@ -47,8 +47,8 @@ MEANS = (
     "seconds_attack",
     "seconds_embed",
     "seconds_restore",
+    "seals",
 )
-VICTIM = "resnet18"
 TOGETHER = ("resnet18", "small_vgg", "squeezenet1_1")
 Mask = NDArray[np.bool_]
 
@@ -60,8 +60,8 @@ class Row:
     attack: str
     scheme: str  # key in SCHEMES, "seal" for ours, or "none"
     where: str = "all"  # "rest": outside the lungs; "cam": where the classifier looks
-    against: tuple[str, ...] = (VICTIM,)
-    confidence: float = 1.0
+    against: tuple[str, ...] = ()  # the attacked network
+    fields: tuple[tuple[str, Any], ...] = ()  # of the attack, other than its defaults
 
 
 @dataclass(eq=False)
@@ -101,7 +101,7 @@ ROWS = {
     "nroi_rae": Row("nroi_advgan", "nroi_rae", "rest"),
     "keyed": Row("keyed", "seal", "rest", TOGETHER),
     "tiles": Row("tiles", "seal", "rest"),
-    "tiles_together": Row("tiles", "seal", "rest", TOGETHER, 3.0),
+    "tiles_together": Row("tiles", "seal", "rest", TOGETHER, (("confidence", 3.0), ("steps", 20))),
 }
 
 
@@ -112,11 +112,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=60, help="at most")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
     parser.add_argument("--epsilon", type=float, default=8.0)
+    parser.add_argument("--network", default="resnet18", choices=TOGETHER, help="that is attacked")
     asked = parser.parse_args()
     classifiers, files = learned(asked.models)
     pixels = np.stack([intact.read(path).pixels for path, _ in files])
     labels = np.array([label for _, label in files])
-    known = np.flatnonzero(told(classifiers[VICTIM], pixels) == labels)
+    known = np.flatnonzero(told(classifiers[asked.network], pixels) == labels)
     chosen = known[np.unique(np.linspace(0, len(known) - 1, asked.images).round().astype(int))]
     pixels, labels = pixels[chosen], labels[chosen]
     region = np.stack([REGIONS["lungs"](Image(one)) for one in pixels])
@@ -128,10 +129,10 @@ def main() -> None:
                 example(ROWS[name], asked, classifiers, one, label, lungs, key, Path(folder))
                 for one, label, lungs in zip(pixels, labels, region, strict=True)
             ]
-            row = summary(made, pixels, labels, region, right, classifiers)
-            keys = {"row": name, "network": VICTIM, "epsilon": f"{asked.epsilon:g}"}
+            row = summary(made, pixels, labels, region, right, classifiers, asked.network)
+            keys = {"row": name, "network": asked.network, "epsilon": f"{asked.epsilon:g}"}
             more = {"attack": ROWS[name].attack, "scheme": ROWS[name].scheme, "where": ROWS[name].where}
-            more["against"] = " ".join(ROWS[name].against)
+            more["against"] = " ".join(ROWS[name].against or [asked.network])
             replace_rows("reversible.csv", keys, [keys | more | row | environment()])
             print(name, {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
 
@@ -147,32 +148,45 @@ def example(
     folder: Path,
 ) -> dict[str, Any]:
     """One image before and after, with seconds."""
-    views = [classifiers[name].view(Image(one)) for name in row.against]
+    victim, against = classifiers[asked.network], row.against or (asked.network,)
+    views = [classifiers[name].view(Image(one)) for name in against]
     together = Together(views) if len(views) > 1 else views[0]
     allowed = {"all": np.ones_like(lungs), "rest": ~lungs}.get(row.where)
     if allowed is None:
-        allowed = seen(classifiers[VICTIM], views[0], one, label)
+        allowed = seen(victim, views[0], one, label)
     started = time.perf_counter()
-    if row.attack == "noise":
+    attack = attack_of(row, asked, victim)
+    if attack is None:
         signs = np.random.default_rng(int(one.sum())).choice([-1, 1], one.shape)
         change = np.clip(one + signs * round(asked.epsilon), 0, 255) - one
     else:
-        attack = attack_of(row, asked, classifiers[VICTIM])
         given = {"allowed": allowed[None], "window": views[0].window}
         change = attack.perturb(together, one[None], np.array([label]), **given)[0]
-    attacked = time.perf_counter()
+    seconds = time.perf_counter() - started
     before = (one + change).astype(np.uint8)
     payload = 8 * len(pack_change(change[None].astype(np.int32)))
     drawn = 8 * len(pack(change[::2, ::2] != 0)) + 8
-    found: dict[str, Any] = {"before": before, "seconds_attack": attacked - started, "payload_bits": payload}
+    found: dict[str, Any] = {"before": before, "seconds_attack": seconds, "payload_bits": payload}
     found |= {"payload_bits_if_drawn": drawn} if row.attack == "keyed" else {}
     embed, undo = reversible(row.scheme, one, before, change, lungs, key)
-    try:
+    took = []
+
+    def saved() -> tuple[bytes, str]:
+        started = time.perf_counter()
         marked = embed()
+        took.append(time.perf_counter() - started)
+        return encode_png(picture(marked)), "example.png"
+
+    try:
+        if row.scheme == "seal":  # as `intact protect` does it: made anew where a seal undoes the change
+            cloak = Cloak(tuple(classifiers[name] for name in against), attack)
+            file = cloak.sealed(Image(one), change[None], saved)[0]
+        else:
+            file = saved()[0]
     except CapacityError:
         return found | {"after": None}
-    found["seconds_embed"] = time.perf_counter() - attacked
-    write(picture(marked), folder / "example.png")
+    found |= {"seconds_embed": took[-1], "seals": len(took)}
+    (folder / "example.png").write_bytes(file)
     read = intact.read(folder / "example.png").pixels
     found["after"] = read
     if row.scheme != "none":
@@ -197,14 +211,15 @@ def reversible(
     return (lambda: kind.embed(one, before)), kind.restore
 
 
-def attack_of(row: Row, asked: Any, classifier: Classifier) -> Attack:
-    """The attack of a row; one that learns has learned on the images that the classifier learned from."""
+def attack_of(row: Row, asked: Any, classifier: Classifier) -> Attack | None:
+    """The attack of a row, if it is one; what learns has learned on the images that the classifier saw."""
+    if row.attack == "noise":
+        return None
     if row.attack == "nroi_advgan":
-        return learned_attack(asked.models, row.attack, asked.epsilon, classifier, VICTIM)
+        return learned_attack(asked.models, row.attack, asked.epsilon, classifier, asked.network)
     if row.attack == "keyed":
         return Keyed(epsilon=asked.epsilon)
-    fields = {"confidence": row.confidence} if row.attack == "tiles" else {}
-    return METHODS[row.attack](epsilon=asked.epsilon, **fields)
+    return METHODS[row.attack](epsilon=asked.epsilon, **dict(row.fields))
 
 
 def seen(classifier: Classifier, view: Any, one: Pixels, label: int) -> Mask:
@@ -227,11 +242,12 @@ def summary(
     region: Mask,
     right: dict[str, NDArray[np.bool_]],
     classifiers: dict[str, Classifier],
+    victim: str,
 ) -> dict[str, Any]:
     """What all examples of a row come to."""
     fits = np.array([one["after"] is not None for one in made])
     row: dict[str, Any] = {"images": len(made), "fits": int(fits.sum())}
-    before = told(classifiers[VICTIM], np.stack([one["before"] for one in made])) != labels
+    before = told(classifiers[victim], np.stack([one["before"] for one in made])) != labels
     row["before"] = float(before.mean())
     if not fits.any():
         return row | {"asr_of_all": 0.0}
@@ -240,7 +256,7 @@ def summary(
     for name, classifier in classifiers.items():
         fooled = np.array([answer(classifier, one) for one in after]) != labels[kept]
         told_right = right[name][kept]
-        if name == VICTIM:
+        if name == victim:
             row |= success(fooled)
             row["asr_of_all"] = float(fooled.sum() / len(made))
             row["before_of_fitting"] = float(before[kept].mean())
@@ -251,6 +267,9 @@ def summary(
     for name in MEANS:
         if name in made[kept[0]]:
             row[name] = float(np.mean([made[at][name] for at in kept]))
+        if name in ("seconds_embed", "seconds_restore") and name in made[kept[0]]:
+            every = [made[at][name] for at in kept]
+            row |= {f"{name}_median": float(np.median(every)), f"{name}_most": float(np.max(every))}
     return row
 
 

@@ -99,6 +99,10 @@ class Problem:
         """That of the classifier which is fooled least: fooled, if above 0."""
         return self.margins(x).amin(0)
 
+    def soft_margin(self, x: Shown) -> Float[Tensor, "b"]:
+        """The same, smooth, so that every classifier that is not fooled clearly has a part in its slope."""
+        return -torch.logsumexp(-self.margins(x), dim=0)
+
     def gradient(
         self, x: Shown, loss: Callable[[Shown], Float[Tensor, "b"]] | None = None
     ) -> Float[Tensor, "b c h w"]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from intact import progress
 from intact.errors import NotFittedError, UsageError
+from intact.nets.features import best_precision
 from intact.protect.attack.base import GREY, Bounded, Classifier, Problem, Shown
 
 L = TypeVar("L", bound="Learned")
@@ -61,7 +62,7 @@ class Learned(Bounded):
         with torch.no_grad():
             labels = torch.cat([classify(part).argmax(1) for part in images.split(16)])
         self._build(images.shape[-2:])
-        self._fit(classify, images, labels, allowed)
+        self._fit(_fast(classify), images, labels, allowed)
         return self.load(self.state(), self.learned())
 
     def learned(self) -> dict[str, Any]:
@@ -129,7 +130,7 @@ class Learned(Bounded):
     def _changed(self, images: Shown, allowed: Float[Tensor, "b 1 h w"]) -> Shown:
         """Images with what the network draws, differentiable."""
         budget = self.epsilon / GREY
-        return (images + budget * self.net(images) * allowed).clamp(0.0, 1.0)
+        return (images + budget * _fast(self.net)(images) * allowed).clamp(0.0, 1.0)
 
     @final
     def _batches(self, count: int) -> Iterator[Int[Tensor, "batch"]]:
@@ -141,6 +142,16 @@ class Learned(Bounded):
             yield order[: self.batch]
             order = order[self.batch :]
             progress.report("training", step + 1, self.steps)
+
+
+def _fast(net: Classifier) -> Classifier:
+    """A network in bfloat16 where this CPU computes in it; learning takes half the time."""
+
+    def answer(images: Shown) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=best_precision() == "bfloat16"):
+            return net(images).float()
+
+    return answer
 
 
 def likeliest_wrong(logits: Float[Tensor, "b classes"], labels: Int[Tensor, "b"]) -> Int[Tensor, "b"]:

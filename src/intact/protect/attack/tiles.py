@@ -2,10 +2,10 @@
 
 Ours, for changes that have to be stored to be undone: every square of a few pixels gets -epsilon, 0
 or +epsilon, so a change is told in little more than a bit for each square that is used. Signs come
-from momentum steps (as in MI-FGSM) on the squares' mean gradients; then squares are taken back, those
-whose gradients were smallest first, for as long as the saved image is still misjudged with confidence.
-Squares are used whole or not at all, and never where a pixel is so dark or bright that the change would
-be cut off.
+from momentum steps (as in MI-FGSM) on the squares' mean gradients of the margin; of several classifiers
+that is mostly the margin of the one fooled least. Then squares are taken back, those whose gradients
+were smallest first, for as long as the saved image is still misjudged with confidence. Squares are used
+whole or not at all, and never where a pixel is so dark or bright that the change would be cut off.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Tiles(Bounded):
 
     Args:
         tile: Side of a square, in pixels as the classifier sees them; smaller ones it would not see.
-        steps: To find the signs.
+        steps: To find the signs; 20 where several classifiers are attacked.
         decay: Share of the direction that the next step keeps.
         confidence: By how much the wrong class has to win, in logits, before squares are taken back.
         diversity: Chance that a step looks at the image smaller and elsewhere, as in DI.
@@ -61,7 +61,7 @@ class Tiles(Bounded):
 
     def _signs(self, squares: Squares) -> tuple[Levels, Levels]:
         """Of each square the sign that misleads most, and how strongly gradients asked for it."""
-        problem = squares.problem
+        problem = dataclasses.replace(squares.problem, objective=squares.problem.soft_margin)
         direction = torch.zeros_like(problem.shown)
         levels = squares.pooled(direction)
         best, margin = levels, torch.full((len(levels),), -torch.inf)
