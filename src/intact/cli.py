@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from intact import cli_classify, cli_protect, cli_segment
+from intact import cli_bench, cli_classify, cli_keys, cli_protect, cli_segment
 from intact.cli_shared import (
     DONE,
     EXIT_CODES,
@@ -247,9 +247,9 @@ def demo(
 
 for command in (cli_segment.segment, cli_protect.protect, cli_protect.restore, cli_protect.verify):
     app.command(epilog=EXIT_CODES)(command)
-app.add_typer(cli_protect.key_app, name="key")
-app.add_typer(cli_protect.ledger_app, name="ledger")
-app.add_typer(cli_protect.bench_app, name="bench")
+app.add_typer(cli_keys.key_app, name="key")
+app.add_typer(cli_keys.ledger_app, name="ledger")
+app.add_typer(cli_bench.bench_app, name="bench")
 
 
 def main() -> None:

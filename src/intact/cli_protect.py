@@ -1,4 +1,4 @@
-"""The commands that seal, restore and verify: convert arguments, call the library, print."""
+"""The commands that protect, restore and verify: convert arguments, call the library, print."""
 
 from __future__ import annotations
 
@@ -9,13 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from intact.cli_shared import (
     DONE,
-    EXIT_CODES,
     FLAGGED,
     UNREADABLE,
     AsJson,
@@ -26,17 +22,6 @@ from intact.cli_shared import (
     warnings_said,
 )
 from intact.errors import UsageError
-
-key_app = typer.Typer(
-    no_args_is_help=True, help="Make keys, and give their public halves to others.", epilog=EXIT_CODES
-)
-ledger_app = typer.Typer(
-    no_args_is_help=True, help="Check what was sealed, restored and refused.", epilog=EXIT_CODES
-)
-
-bench_app = typer.Typer(
-    no_args_is_help=True, help="Measure how well things work on your own images.", epilog=EXIT_CODES
-)
 
 Paths = Annotated[list[Path], typer.Argument(help="Files or folders: DICOM, NIfTI, PNG, TIFF, ...")]
 KeyFile = Annotated[Path, typer.Option("--key", metavar="FILE", help="Secret key from `intact key new`.")]
@@ -61,71 +46,6 @@ class Carrier(StrEnum):
 
     PIXELS = "pixels"
     ENVELOPE = "envelope"
-
-
-@key_app.command("new", epilog=EXIT_CODES)
-def key_new(
-    file: Annotated[Path, typer.Argument(help="The new key file; an existing one is never overwritten.")],
-    note: Annotated[str, typer.Option(help="What the key is for, in the open.")] = "",
-) -> None:
-    """Make a secret key. Keep a copy in a safe: without it, what it sealed cannot be restored.
-
-    Example: `intact key new hospital.key`
-    """
-    from intact.protect import new_key
-
-    key = new_key(file, note)
-    print(f"{file}: key {key.id}, readable by you alone; keep a copy in a safe")
-
-
-@key_app.command("public", epilog=EXIT_CODES)
-def key_public(
-    file: Annotated[Path, typer.Argument(help="A secret key file.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="PUBLIC", help="The public key file.")],
-) -> None:
-    """Write the public half of a key, to be given to those who seal for you (`--to`).
-
-    Example: `intact key public hospital.key -o hospital.pub`
-    """
-    from intact.protect import load_key, write_public
-
-    key = load_key(file)
-    write_public(key, output)
-    print(f"{output}: public key {key.id}")
-
-
-@ledger_app.command("check", epilog=EXIT_CODES)
-def ledger_check(
-    file: Annotated[Path, typer.Argument(help="A ledger.jsonl.")],
-    key: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Check also that every line was written with this key."),
-    ] = None,
-    head: Annotated[
-        str, typer.Option(help="A head noted earlier: shows that no line was cut off since.")
-    ] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Check every line of a ledger, offline.
-
-    Example: `intact ledger check sealed/ledger.jsonl --key hospital.key`
-    """
-    from intact.protect import LedgerError, check_ledger, load_key
-
-    try:
-        checked = check_ledger(file, load_key(key) if key else None, head or None)
-    except LedgerError as error:
-        print(json.dumps({"sound": False, "line": error.line, "reason": error.reason}) if as_json else error)
-        raise typer.Exit(FLAGGED) from None
-    if as_json:
-        print(
-            json.dumps(
-                {"sound": True, "events": checked.events, "head": checked.head, "keyed": checked.keyed}
-            )
-        )
-    else:
-        by = "its key" if checked.keyed else "its hashes alone; give --key to rule out a forged chain"
-        print(f"{file}: {checked.events} events, sound by {by}\nhead: {checked.head}")
 
 
 def protect(
@@ -242,63 +162,6 @@ def verify(
         if verified.report:
             print(f"report: {verified.report}")
     raise typer.Exit(DONE if verified.sound else FLAGGED)
-
-
-@bench_app.command("protect", epilog=EXIT_CODES)
-def bench(
-    paths: Paths,
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder for the results.")],
-    against: Annotated[
-        list[str],
-        typer.Option(metavar="MODEL", help="A classifier that is to misread them; may be repeated."),
-    ],
-    unseen: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="MODEL", help="A classifier that the attack does not know; may be repeated."),
-    ] = None,
-    method: Method = "tiles",
-    fields: Fields = None,
-    keep: Keep = None,
-    images: Annotated[int, typer.Option(min=1, help="How many to try, evenly over the files.")] = 40,
-    as_json: AsJson = False,
-) -> None:
-    """Protect some images, treat them as a thief might, and see which classifiers still misread them.
-
-    OUT gets `trials.csv`, `quality.json` and `gallery.png`.
-    Example: `intact bench protect images/ -o trial --against classifier --unseen other --keep lungs`
-    """
-    from intact.protect import Against
-    from intact.protect.bench import bench_protect
-
-    models = tuple(("", Path(text)) for text in against)
-    asked = Against(models, method, tuple(parsed_fields(fields or []).items()))
-    with showing_progress(), warnings_said():
-        benched = bench_protect(paths, output, asked, unseen=unseen or [], keep=keep, images=images)
-    for name, reason in benched.refused:
-        say(f"left out {name}: {reason}")
-    if as_json:
-        print(json.dumps(dataclasses.asdict(benched)))
-    else:
-        _print_trials(benched)
-        print(f"{output}: trials.csv, quality.json, gallery.png")
-    raise typer.Exit(UNREADABLE if benched.refused else DONE)
-
-
-def _print_trials(benched: Any) -> None:
-    """A line for each treatment, a column for each classifier; what misleads by itself in brackets."""
-    names = {row["classifier"]: row["unseen"] for row in benched.rows}
-    columns = [f"{name}, unseen" if unseen else name for name, unseen in names.items()]
-    table = Table("misread, as is in brackets", *columns, box=SIMPLE_HEAD)
-    for treatment in dict.fromkeys(row["treatment"] for row in benched.rows):
-        rows = [row for row in benched.rows if row["treatment"] == treatment]
-        told = [f"{row['misread']:.0%} ({row['misread_unprotected']:.0%})" for row in rows]
-        table.add_row(treatment, *told)
-    Console().print(table)
-    of = benched.quality
-    print(
-        f"PSNR {of['psnr']:.1f} dB, SSIM {of['ssim']:.3f}, {of['changed']:.1%} of the pixels changed, "
-        f"{of['region_pixels_changed']:.0f} in the region; {of['exact']:.0%} restored byte for byte"
-    )
 
 
 def learn(

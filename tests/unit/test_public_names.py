@@ -34,7 +34,17 @@ FLOORS = (
     {"data", "nets"},
     {"anomaly", "segment", "classify", "model", "regions"},
     {"screener", "fit", "screen", "evaluate", "protect"},
-    {"demo", "cli", "cli_classify", "cli_protect", "cli_segment", "cli_shared", "__main__"},
+    {
+        "demo",
+        "cli",
+        "cli_bench",
+        "cli_classify",
+        "cli_keys",
+        "cli_protect",
+        "cli_segment",
+        "cli_shared",
+        "__main__",
+    },
 )
 
 

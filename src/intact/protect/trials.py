@@ -219,7 +219,8 @@ def _tried(item: Item, cloak: Cloak, key: Key, masks: Masks | None) -> Trial:
     if before.pixels.ndim != 2:
         raise UsageError("has several planes or colours; trials take single grey images")
     region = np.zeros(before.shape, bool) if masks is None else masks.of(data, item.name)
-    keep, took = region if masks else None, []
+    keep = region if masks else None
+    took: list[float] = []
 
     def seal() -> tuple[bytes, str]:
         started = time.perf_counter()
