@@ -50,6 +50,7 @@ MEANS = (
     "seals",
 )
 TOGETHER = ("resnet18", "small_vgg", "squeezenet1_1")
+SURE = (("confidence", 3.0), ("steps", 20))
 Mask = NDArray[np.bool_]
 
 
@@ -101,7 +102,9 @@ ROWS = {
     "nroi_rae": Row("nroi_advgan", "nroi_rae", "rest"),
     "keyed": Row("keyed", "seal", "rest", TOGETHER),
     "tiles": Row("tiles", "seal", "rest"),
-    "tiles_together": Row("tiles", "seal", "rest", TOGETHER, (("confidence", 3.0), ("steps", 20))),
+    "tiles_together": Row("tiles", "seal", "rest", TOGETHER, SURE),
+    "tiles_but_small_vgg": Row("tiles", "seal", "rest", ("resnet18", "squeezenet1_1", "densenet121"), SURE),
+    "tiles_but_squeezenet1_1": Row("tiles", "seal", "rest", ("resnet18", "small_vgg", "densenet121"), SURE),
 }
 
 

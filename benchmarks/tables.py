@@ -43,6 +43,8 @@ EXAMPLES = {
     "keyed": "signs drawn from the key, lungs kept (ours, tried)",
     "tiles": "**`protect`**, lungs kept (ours)",
     "tiles_together": "**`protect`** against three networks, lungs kept (ours)",
+    "tiles_but_small_vgg": "the same, small VGG unseen",
+    "tiles_but_squeezenet1_1": "the same, SqueezeNet unseen",
 }
 REPORTED = {  # J. Univ. Shanghai Sci. Technol. 2025, 47(5), tables 1 and 2, ResNet-50
     "fgsm": "95.7, 30.20, 0.695",

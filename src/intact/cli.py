@@ -272,7 +272,8 @@ def main() -> None:
         say(f"error: {error}")
         sys.exit(WRONG_USE)
     except typer.TyperException as error:
-        say(f"error: {error.format_message()}; see --help")
+        if message := error.format_message():  # else the help was printed
+            say(f"error: {message}; see --help")
         sys.exit(WRONG_USE)
     except Exception:
         traceback.print_exc()  # not raised: Python would exit with 1, which means flagged

@@ -18,6 +18,7 @@ from intact.configure import configure
 from intact.errors import UnsealableError, UsageError
 from intact.image import Image
 from intact.protect.attack import METHODS, Attack, Together
+from intact.protect.attack.base import shown
 from intact.protect.change import Change
 from intact.protect.files import read_image
 from intact.protect.header import Planes
@@ -136,11 +137,7 @@ class Cloak:
     @torch.no_grad()
     def _told(self, together: Together, plane: Planes, window: tuple[float, float]) -> int:
         """The class of a plane, as the classifiers together see it."""
-        low, high = window
-        values = torch.from_numpy(plane.astype(np.float32))
-        shown = ((values - low) / (high - low)).clamp(0.0, 1.0)
-        shown = shown.movedim(-1, 0)[None] if shown.ndim == 3 else shown[None, None]
-        return int(together(shown).argmax())
+        return int(together(shown(plane[None], window)).argmax())
 
 
 @dataclass(frozen=True)

@@ -179,14 +179,12 @@ class Attack(ABC):
         allowed = np.ones(pixels.shape[:3], bool) if allowed is None else allowed
         _check(pixels, labels, allowed, window)
         low, high = window
-        levels = high - low
-        planes = pixels[:, None] if pixels.ndim == 3 else np.moveaxis(pixels, -1, 1)
-        stored = torch.from_numpy(np.ascontiguousarray(planes).astype(np.int64))
+        levels, stored = high - low, _planes(pixels)
         seen = (stored >= low) & (stored <= high)
         free = torch.from_numpy(np.array(allowed))[:, None] & seen.all(dim=1, keepdim=True)
         bound = max(1, round(self._epsilon / GREY * levels)) if np.isfinite(self._epsilon) else np.inf
         problem = Problem(
-            shown=((stored - low) / levels).clamp(0.0, 1.0).float(),
+            shown=shown(pixels, window),
             labels=torch.from_numpy(np.asarray(labels, np.int64)),
             allowed=free.float(),
             budget=bound / levels,
@@ -246,6 +244,17 @@ class Bounded(Attack):
     @property
     def _epsilon(self) -> float:
         return self.epsilon
+
+
+def shown(pixels: Stored, window: tuple[float, float]) -> Shown:
+    """Images as they are shown through a window of stored values."""
+    low, high = window
+    return ((_planes(pixels) - low) / (high - low)).clamp(0.0, 1.0).float()
+
+
+def _planes(pixels: Stored) -> Int[Tensor, "b c h w"]:
+    planes = pixels[:, None] if pixels.ndim == 3 else np.moveaxis(pixels, -1, 1)
+    return torch.from_numpy(np.ascontiguousarray(planes).astype(np.int64))
 
 
 def _check(pixels: ndarray, labels: ndarray, allowed: ndarray, window: tuple[float, float]) -> None:
