@@ -103,17 +103,15 @@ class Problem:
         """The same, smooth, so that every classifier that is not fooled clearly has a part in its slope."""
         return -torch.logsumexp(-self.margins(x), dim=0)
 
-    def gradient(
-        self, x: Shown, loss: Callable[[Shown], Float[Tensor, "b"]] | None = None
-    ) -> Float[Tensor, "b c h w"]:
-        """The gradient of the loss, or of another one; 0 where nothing may be changed.
+    def gradient(self, x: Shown) -> Float[Tensor, "b c h w"]:
+        """The gradient of the loss; 0 where nothing may be changed.
 
         The mask comes before any norm or sign is taken, or else pixels that cannot be changed
         would decide how the others are.
         """
         x = x.detach().requires_grad_()
         with torch.enable_grad():
-            total = (loss or self.loss)(x).sum()
+            total = self.loss(x).sum()
         (slope,) = torch.autograd.grad(total, x)
         return slope * self.allowed
 

@@ -40,4 +40,4 @@ class DI(Momentum):
             )
 
     def _slope(self, problem: Problem, x: Shown) -> Tensor:
-        return problem.gradient(x, diverse(problem, self.chance, self.smallest))
+        return diverse(problem, self.chance, self.smallest).gradient(x)

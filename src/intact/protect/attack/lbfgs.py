@@ -8,6 +8,7 @@ SciPy's L-BFGS-B takes the steps, image by image.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -64,16 +65,17 @@ class LBFGS(Singly):
         return best
 
     def _minimise(self, problem: Problem, target: Tensor, weight: float) -> Shown:
+        def towards(x: Shown) -> Tensor:
+            return weight * F.cross_entropy(problem.classify(x), target, reduction="none")
+
+        problem = dataclasses.replace(problem, objective=towards)
+
         def cost(values: np.ndarray) -> tuple[float, np.ndarray]:
             x = torch.from_numpy(values).float().reshape(problem.shown.shape)
             change = x - problem.shown
-
-            def towards(y: Shown) -> Tensor:
-                return weight * F.cross_entropy(problem.classify(y), target, reduction="none")
-
             with torch.no_grad():
-                total = change.square().sum() + towards(x).sum()
-            slope = 2 * change + problem.gradient(x, towards)
+                total = change.square().sum() + problem.loss(x).sum()
+            slope = 2 * change + problem.gradient(x)
             return float(total), slope.double().numpy().ravel()
 
         start = problem.shown.double().numpy().ravel()

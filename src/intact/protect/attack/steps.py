@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -73,11 +73,11 @@ class Momentum(Iterative):
         return problem.gradient(x)
 
 
-def diverse(problem: Problem, chance: float, smallest: float) -> Callable[[Shown], Float[Tensor, "b"]]:
-    """The loss of images that, by chance, are smaller and lie anywhere on black, as DI has it."""
+def diverse(problem: Problem, chance: float, smallest: float) -> Problem:
+    """A problem whose loss is that of images which, by chance, are smaller and lie anywhere on black (DI)."""
     share, top, left, change = torch.rand(4, generator=problem.rng).tolist()
     if change >= chance:
-        return problem.loss
+        return problem
     shape = problem.shown.shape[-2:]
     size = [max(1, round(n * (smallest + (1 - smallest) * share))) for n in shape]
     room = [n - kept for n, kept in zip(shape, size, strict=True)]
@@ -87,4 +87,4 @@ def diverse(problem: Problem, chance: float, smallest: float) -> Callable[[Shown
         small = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
         return problem.loss(F.pad(small, (before, room[1] - before, above, room[0] - above)))
 
-    return loss
+    return dataclasses.replace(problem, objective=loss)

@@ -67,8 +67,7 @@ class Tiles(Bounded):
         best, margin = levels, torch.full((len(levels),), -torch.inf)
         pull = levels
         for _ in range(self.steps):
-            loss = diverse(problem, self.diversity, SMALLEST)
-            slope = problem.gradient(squares.drawn(levels), loss)
+            slope = diverse(problem, self.diversity, SMALLEST).gradient(squares.drawn(levels))
             size = slope.abs().sum(dim=(1, 2, 3), keepdim=True).clamp_min(1e-30)
             direction = self.decay * direction + slope / size
             pull = squares.pooled(direction)
