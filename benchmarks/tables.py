@@ -46,6 +46,12 @@ EXAMPLES = {
     "tiles_but_small_vgg": "the same, small VGG unseen",
     "tiles_but_squeezenet1_1": "the same, SqueezeNet unseen",
 }
+CLASSIFIERS = {
+    "resnet18": "ResNet-18",
+    "small_vgg": "small VGG",
+    "squeezenet1_1": "SqueezeNet",
+    "densenet121": "DenseNet-121",
+}
 REPORTED = {  # J. Univ. Shanghai Sci. Technol. 2025, 47(5), tables 1 and 2, ResNet-50
     "fgsm": "95.7, 30.20, 0.695",
     "nroi_advgan": "96.2, 31.83, 0.831",
@@ -260,11 +266,10 @@ def protecting() -> str:
     about = (
         "Chest X-rays of three classes, told right by a ResNet-18 that learned from 450 others; saved, read "
         "back. The first row is the control, random signs of the same strength: of networks that learn "
-        "without noise it misleads most, and then no other row means anything. Transfer: to networks that "
-        "the attack did not see, in the order small VGG, SqueezeNet, DenseNet-121, of images that these "
-        "tell right. All that fit came back bit for bit. Milliseconds on one core, for hiding and restoring "
-        "the median. Published figures are of other data and networks, with 5 ms for an example and "
-        "1,891 ms for a reversible one."
+        "without noise it misleads most, and then no other row means anything. Transfer: to those of the "
+        "networks that the attack did not see, of images that these tell right. All that fit came back bit "
+        "for bit. Milliseconds on one core, for hiding and restoring the median. Published figures are of "
+        "other data and networks, with 5 ms for an example and 1,891 ms for a reversible one."
     )
     parts = [
         about,
@@ -278,16 +283,12 @@ def protecting() -> str:
 def examples(rows: Sequence[dict[str, str]], network: str) -> str:
     """Everything that was tried against a network, at 8 grey levels."""
     own = {row["row"]: row for row in rows if row["network"] == network and row["epsilon"] == "8"}
-    others = {
-        name: f"transfer_{name}"
-        for name in ("resnet18", "small_vgg", "squeezenet1_1", "densenet121")
-        if name != network
-    }
+    others = [name for name in CLASSIFIERS if name != network]
     body = []
     for key, name in EXAMPLES.items():
         if key not in own:
             continue
-        row, reported = own[key], REPORTED.get(key, "")
+        row, reported = own[key], REPORTED.get(key, "") if network == "resnet18" else ""
         if not int(row["fits"]):
             body.append([name, f"0 of {row['images']}", *["" for _ in range(6)], reported])
             continue
@@ -302,8 +303,8 @@ def examples(rows: Sequence[dict[str, str]], network: str) -> str:
                 f"{float(row['ssim']):.3f}",
                 f"{float(row['region_pixels_changed']):.0f}",
                 ", ".join(
-                    f"{100 * float(row[column]):.0f}"
-                    for other, column in others.items()
+                    f"{100 * float(row[f'transfer_{other}']):.0f}"
+                    for other in others
                     if other not in row["against"].split()
                 ),
                 " + ".join(f"{1000 * float(one):.0f}" for one in seconds[: 3 if reversible else 1] if one),
@@ -311,7 +312,8 @@ def examples(rows: Sequence[dict[str, str]], network: str) -> str:
             ]
         )
     titles = ["ε = 8/255", "fit", "misread, % (before hiding)", "PSNR", "SSIM", "lung pixels changed"]
-    titles += ["transfer, %", "ms: change + hide + restore", "reported: %, dB, SSIM"]
+    titles += [f"transfer to {', '.join(CLASSIFIERS[name] for name in others)}, %"]
+    titles += ["ms: change + hide + restore", "reported: %, dB, SSIM"]
     return table(titles, body)
 
 
@@ -327,7 +329,7 @@ def strengths() -> str:
             own = [found.get((method, kept, epsilon)) for epsilon in ("1", "2", "4", "8")]
             cells = [told(row) if row else "not measured" for row in own]
             body.append([f"`{method}`{', lungs kept' if kept == 'True' else ''}", *cells])
-        title = f"attack of {network} alone: misread % / dB / SSIM"
+        title = f"attack of {CLASSIFIERS[network]} alone: misread % / dB / SSIM"
         parts.append(table([title, *(f"ε = {e}" for e in (1, 2, 4, 8))], body))
     return "\n\n".join(parts)
 
@@ -377,10 +379,11 @@ def treated() -> str:
                 dict.fromkeys(row["treatment"] for row in rows), key="crop to region".__ne__
             )
         ]
-        titles = [f"{name}{'' if name in against.split() else ', unseen'}" for name in networks]
+        titles = [f"{CLASSIFIERS[name]}{'' if name in against.split() else ', unseen'}" for name in networks]
+        attacked = ", ".join(CLASSIFIERS[name] for name in against.split())
         parts.append(
-            f"`protect` against {' and '.join(against.split())}, {rows[0]['images']} images, after what "
-            "happens to files: % misread, in brackets of the originals after the same."
+            f"`protect` against {attacked}, {rows[0]['images']} images, after what happens to files: % misread, "
+            "in brackets of the originals after the same."
         )
         parts.append(table(["after", *titles], body))
     return "\n\n".join(parts)
