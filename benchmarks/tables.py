@@ -382,8 +382,8 @@ def treated() -> str:
         titles = [f"{CLASSIFIERS[name]}{'' if name in against.split() else ', unseen'}" for name in networks]
         attacked = ", ".join(CLASSIFIERS[name] for name in against.split())
         parts.append(
-            f"`protect` against {attacked}, {rows[0]['images']} images, after what happens to files: % misread, "
-            "in brackets of the originals after the same."
+            f"`protect` against {attacked}, {rows[0]['images']} images, after what happens to files: % "
+            "misread, in brackets of the originals after the same."
         )
         parts.append(table(["after", *titles], body))
     return "\n\n".join(parts)
