@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from intact.classify import NETWORKS, Classifier, learn, load
-from intact.classify.classifier import varied
+from intact.classify.classifier import NOISE, varied
 from intact.data.transforms import Preparation
 from intact.errors import ModelError, NotFittedError, UsageError
 from intact.image import Image, Scale
@@ -106,6 +106,13 @@ def test_images_are_varied_each_by_itself():
     found = varied(images, torch.Generator().manual_seed(0))
     assert not torch.equal(found[0], found[1]) and found.min() >= 0 and found.max() <= 1
     assert torch.equal(found, varied(images, torch.Generator().manual_seed(0)))
+
+
+def test_noise_is_of_another_strength_each_time_up_to_the_largest():
+    flat = torch.full((64, 1, 32, 32), 0.5)
+    middle = varied(flat, torch.Generator().manual_seed(0))[..., 12:20, 12:20]  # never from beyond the edge
+    strengths = middle.flatten(1).std(dim=1)
+    assert strengths.max() < 1.3 * NOISE and strengths.max() > 0.8 * NOISE and strengths.min() < 0.2 * NOISE
 
 
 def test_what_is_wrong_is_told(folders, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from bisect import bisect_left
 
 import numpy as np
@@ -132,17 +133,9 @@ def test_queries_tell_the_gradient(classify, images):
     """With many directions the estimate points where the gradient does."""
     labels = labels_of(classify, images)
     pixels = shown(images)
-    problem = Problem(
-        shown=pixels,
-        labels=torch.from_numpy(labels),
-        allowed=torch.ones_like(pixels),
-        budget=8 / 255,
-        levels=255.0,
-        classify=classify,
-        rng=torch.Generator().manual_seed(0),
-    )
-    guess = METHODS["nes"](pairs=2000)._direction(problem, pixels, torch.zeros_like(pixels))
-    true = problem.gradient(pixels)
+    asked = problem(classify, pixels, torch.from_numpy(labels))
+    guess = METHODS["nes"](pairs=2000)._direction(asked, pixels, torch.zeros_like(pixels))
+    true = asked.gradient(pixels)
     assert (torch.cosine_similarity(guess.flatten(1), true.flatten(1)) > 0.95).all()
 
 
@@ -262,6 +255,22 @@ def test_several_classifiers_are_fooled_as_the_least_fooled_is(classify, images)
     labels = torch.from_numpy(labels_of(classify, images))
     margins = [problem(one, x, labels).margin(x) for one in (classify, other, together)]
     torch.testing.assert_close(margins[2], torch.minimum(margins[0], margins[1]))
+
+
+def test_the_soft_margin_leans_to_the_classifier_fooled_least(classify, images):
+    x, labels = shown(images), torch.from_numpy(labels_of(classify, images))
+    alone = problem(classify, x, labels)
+    torch.testing.assert_close(alone.soft_margin(x), alone.margin(x))
+    other = Plane()
+    other.weight.data = other.weight.flip(0) * 2
+    both = problem(Together([classify, other]), x, labels)
+    margins = both.margins(x)
+    weights = torch.softmax(-margins, dim=0)
+    slope = dataclasses.replace(both, objective=both.soft_margin).gradient(x)
+    signs = torch.where(labels == 0, -1.0, 1.0)[:, None]  # a margin of two classes falls or rises with w x
+    wanted = signs * (weights[0, :, None] * classify.weight + weights[1, :, None] * other.weight)
+    torch.testing.assert_close(slope.flatten(1), wanted, rtol=1e-4, atol=1e-4)
+    assert (both.soft_margin(x) <= both.margin(x)).all()
 
 
 def problem(classify, x, labels):
