@@ -327,6 +327,23 @@ def test_what_advgan_and_nroi_advgan_lose():
     assert float(judged) == pytest.approx(0.0, abs=1e-6)  # sure that the second ones were changed, and right
 
 
+@pytest.mark.parametrize(("bias", "takes_part"), [(1e4, False), (0.0, True)])
+def test_the_discriminator_takes_part_once_most_images_mislead(bias, takes_part, monkeypatch):
+    """A bias that nothing can overcome keeps it out."""
+    monkeypatch.setattr("intact.protect.attack.nroi_advgan.EVERY", 50)
+    classify, images = Plane(), torch.rand(10, 1, SIDE, SIDE)
+    classify.weight.data *= 10
+    classify.bias.data += bias
+    made = [
+        METHODS["nroi_advgan"](epsilon=60, steps=60, discriminator=wanted).fit(
+            classify, images, torch.ones_like(images)
+        )
+        for wanted in (True, False)
+    ]
+    one, other = (attack.state()["head.weight"] for attack in made)
+    assert torch.equal(one, other) != takes_part
+
+
 @pytest.mark.parametrize("skips", [False, True])
 def test_a_perturber_draws_for_any_size(skips):
     net = Perturber((8, 16, 32, 64), skips=skips).eval()
