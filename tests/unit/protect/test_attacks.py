@@ -335,7 +335,7 @@ def test_the_discriminator_takes_part_once_most_images_mislead(bias, takes_part,
     classify.weight.data *= 10
     classify.bias.data += bias
     made = [
-        METHODS["nroi_advgan"](epsilon=60, steps=60, discriminator=wanted).fit(
+        METHODS["nroi_advgan"](epsilon=120, steps=60, rate=3e-3, discriminator=wanted).fit(
             classify, images, torch.ones_like(images)
         )
         for wanted in (True, False)
