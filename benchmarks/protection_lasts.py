@@ -7,7 +7,8 @@ from, and `--images` of those that it never saw, lungs kept. Then:
 
 - retraining: a ResNet-18 learns from the protected images with their true labels, and is asked about
   protected and about clean images; beside it one that learned from clean ones.
-- detector: a small VGG learns to tell protected from clean images; AUROC on images it never saw.
+- detector: a small VGG learns, without noise, to tell protected from clean images; AUROC on images it
+  never saw.
 - averaging: the mean of what a 3 x 3 median takes from the protected images is subtracted from each.
 
 A stopped run goes on. Rows go to benchmarks/results/protection_lasts.csv.
@@ -72,7 +73,7 @@ def main() -> None:
     store("retraining, of clean", misread(retrained, before))
     store("no retraining, of clean", misread(victim, before))
     pair = {"clean": clean / "train", "protected": protected / "train"}
-    detector = taught(pair, NETWORKS["small_vgg"] | {"network": "small_vgg"})
+    detector = taught(pair, NETWORKS["small_vgg"] | {"network": "small_vgg", "noise": 0.0})
     scores = [detector.probabilities(intact.Image(one))["protected"] for one in (*before, *after)]
     truth = np.repeat([False, True], len(before))
     store("detector", {"tested": len(scores), "auroc": float(auroc(np.array(scores), truth))})

@@ -26,7 +26,6 @@ C = TypeVar("C", bound="Classifier")
 
 # Of an image, at random, as patients and exposures differ.
 TURN, ZOOM, SHIFT, GAMMA = 0.15, 0.12, 0.06, 0.25  # radians; shares of the size; of its logarithm
-NOISE = 0.05  # largest standard deviation; networks that learn without are misled by a few grey levels of it
 
 
 @dataclass(eq=False)
@@ -39,10 +38,13 @@ class Classifier:
         steps: Optimiser steps, of AdamW, its rate falling to nothing along a cosine.
         batch: Images in a step; each class is drawn as often as the others.
         rate: The first learning rate.
+        noise: Largest standard deviation of the noise that images get in learning, as a share of black to
+            white. Networks that learn without are misled by a few grey levels of it; those that are to
+            see such traces have to.
         seed: Decides the first weights, the order and the variations of images.
 
     Raises:
-        UsageError: Unknown network.
+        UsageError: Unknown network, or noise below 0.
     """
 
     network: str = "resnet18"
@@ -50,11 +52,14 @@ class Classifier:
     steps: int = 600
     batch: int = 16
     rate: float = 3e-4
+    noise: float = 0.05
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.network not in NETWORKS:
             raise UsageError(f"unknown network {self.network!r}; choose one of {', '.join(NETWORKS)}")
+        if not self.noise >= 0:
+            raise UsageError(f"noise={self.noise:g}: give 0 or more")
 
     def fields(self) -> dict[str, Any]:
         """The parameters, as plain values."""
@@ -88,7 +93,7 @@ class Classifier:
         def loss(chosen: Tensor) -> Tensor:
             device = chosen.device
             images = torch.from_numpy(planes[chosen.cpu().numpy()])
-            images = varied(images, rng).to(device, memory_format=torch.channels_last)
+            images = varied(images, self.noise, rng).to(device, memory_format=torch.channels_last)
             fast = device.type == "cuda" or best_precision() == "bfloat16"
             with torch.autocast(device.type, torch.bfloat16, enabled=fast):
                 logits = self.net(images)
@@ -206,15 +211,15 @@ class View(nn.Module):
         return self.net(F.pad(x, (at.left, right, at.top, below)))
 
 
-def varied(images: Float[Tensor, "n c h w"], rng: torch.Generator) -> Float[Tensor, "n c h w"]:
+def varied(images: Float[Tensor, "n c h w"], noise: float, rng: torch.Generator) -> Float[Tensor, "n c h w"]:
     """Turned, scaled, shifted, of another contrast and noisy, each by itself."""
     count = len(images)
-    turn, zoom, right, down, bend, noise = (torch.rand(6, count, generator=rng) * 2 - 1).unbind(0)
+    turn, zoom, right, down, bend, grain = (torch.rand(6, count, generator=rng) * 2 - 1).unbind(0)
     scale = 1 + ZOOM * zoom
     cos, sin = torch.cos(TURN * turn) * scale, torch.sin(TURN * turn) * scale
     rows = [torch.stack([cos, -sin, SHIFT * right], 1), torch.stack([sin, cos, SHIFT * down], 1)]
     grid = F.affine_grid(torch.stack(rows, 1), list(images.shape), align_corners=False)
     moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     bent = moved.clamp(0.0, 1.0) ** torch.exp(GAMMA * bend)[:, None, None, None]
-    grain = torch.randn(bent.shape, generator=rng)
-    return (bent + NOISE * noise.abs()[:, None, None, None] * grain).clamp(0.0, 1.0)
+    drawn = torch.randn(bent.shape, generator=rng)
+    return (bent + noise * grain.abs()[:, None, None, None] * drawn).clamp(0.0, 1.0)

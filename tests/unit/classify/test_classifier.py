@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from intact.classify import NETWORKS, Classifier, learn, load
-from intact.classify.classifier import NOISE, varied
+from intact.classify.classifier import varied
 from intact.data.transforms import Preparation
 from intact.errors import ModelError, NotFittedError, UsageError
 from intact.image import Image, Scale
@@ -103,21 +103,25 @@ def test_every_network_gives_one_logit_for_each_class(network):
 
 def test_images_are_varied_each_by_itself():
     images = torch.rand(4, 1, 24, 24)[[0, 0, 1, 1]]
-    found = varied(images, torch.Generator().manual_seed(0))
+    found = varied(images, 0.05, torch.Generator().manual_seed(0))
     assert not torch.equal(found[0], found[1]) and found.min() >= 0 and found.max() <= 1
-    assert torch.equal(found, varied(images, torch.Generator().manual_seed(0)))
+    assert torch.equal(found, varied(images, 0.05, torch.Generator().manual_seed(0)))
 
 
 def test_noise_is_of_another_strength_each_time_up_to_the_largest():
     flat = torch.full((64, 1, 32, 32), 0.5)
-    middle = varied(flat, torch.Generator().manual_seed(0))[..., 12:20, 12:20]  # never from beyond the edge
+    middle = varied(flat, 0.1, torch.Generator().manual_seed(0))[
+        ..., 12:20, 12:20
+    ]  # never from beyond the edge
     strengths = middle.flatten(1).std(dim=1)
-    assert strengths.max() < 1.3 * NOISE and strengths.max() > 0.8 * NOISE and strengths.min() < 0.2 * NOISE
+    assert 0.08 < strengths.max() < 0.13 and strengths.min() < 0.02
 
 
 def test_what_is_wrong_is_told(folders, tmp_path):
     with pytest.raises(UsageError, match="unknown network 'alexnet'"):
         Classifier(network="alexnet")
+    with pytest.raises(UsageError, match="noise"):
+        Classifier(noise=-0.1)
     with pytest.raises(NotFittedError):
         Classifier().probabilities(Image(np.zeros((8, 8), np.uint8)))
     with pytest.raises(UsageError, match="two folders"):
