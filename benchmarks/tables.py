@@ -402,7 +402,7 @@ def worked_against() -> str:
         f"Less what protected images have in common, {share['averaging']} are misread "
         f"({share['averaging, of clean']} of clean ones). A small network tells protected from clean images "
         "with AUROC "
-        f"{float(rows['detector']['auroc']):.2f}."
+        f"{float(rows['detector']['auroc']):.3f}."
     )
 
 
