@@ -103,6 +103,7 @@ ROWS = {
     "keyed": Row("keyed", "seal", "rest", TOGETHER),
     "tiles": Row("tiles", "seal", "rest"),
     "tiles_together": Row("tiles", "seal", "rest", TOGETHER, SURE),
+    "tiles_together_all": Row("tiles", "seal", "all", TOGETHER, (("confidence", 8.0), ("steps", 20))),
     "tiles_but_small_vgg": Row("tiles", "seal", "rest", ("resnet18", "squeezenet1_1", "densenet121"), SURE),
     "tiles_but_squeezenet1_1": Row("tiles", "seal", "rest", ("resnet18", "small_vgg", "densenet121"), SURE),
 }
@@ -171,7 +172,8 @@ def example(
     drawn = 8 * len(pack(change[::2, ::2] != 0)) + 8
     found: dict[str, Any] = {"before": before, "seconds_attack": seconds, "payload_bits": payload}
     found |= {"payload_bits_if_drawn": drawn} if row.attack == "keyed" else {}
-    embed, undo = reversible(row.scheme, one, before, change, lungs, key)
+    kept = lungs if row.where == "rest" else None
+    embed, undo = reversible(row.scheme, one, before, change, kept, key)
     took = []
 
     def saved() -> tuple[bytes, str]:
@@ -200,14 +202,14 @@ def example(
 
 
 def reversible(
-    scheme: str, one: Pixels, before: Pixels, change: Any, lungs: Mask, key: Any
+    scheme: str, one: Pixels, before: Pixels, change: Any, keep: Mask | None, key: Any
 ) -> tuple[Callable[[], Pixels], Callable[[Pixels], Pixels]]:
     """How an example is made reversible, and how that is undone."""
     if scheme == "none":
         return (lambda: before), (lambda read: read)
     if scheme == "seal":
         return (
-            lambda: seal(Image(one), key, keep=lungs, change=change[None]).pixels,
+            lambda: seal(Image(one), key, keep=keep, change=change[None]).pixels,
             lambda read: restore(Image(read), key).pixels,
         )
     kind = SCHEMES[scheme]()

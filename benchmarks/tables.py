@@ -43,8 +43,9 @@ EXAMPLES = {
     "keyed": "signs drawn from the key, lungs kept (ours, tried)",
     "tiles": "**`protect`**, lungs kept (ours)",
     "tiles_together": "**`protect`** against three networks, lungs kept (ours)",
-    "tiles_but_small_vgg": "the same, small VGG unseen",
-    "tiles_but_squeezenet1_1": "the same, SqueezeNet unseen",
+    "tiles_but_small_vgg": "the same, DenseNet-121 instead of the small VGG",
+    "tiles_but_squeezenet1_1": "the same, DenseNet-121 instead of SqueezeNet",
+    "tiles_together_all": "**`protect`** against three networks, surer, the whole image (ours)",
 }
 CLASSIFIERS = {
     "resnet18": "ResNet-18",

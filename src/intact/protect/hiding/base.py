@@ -29,7 +29,7 @@ Mask = Bool[ndarray, "h w"]
 COUNT = 28  # width in bits of a number of pixels or of payload bits
 # What each pass notes for the decoder, and in how many bits; the fields of the scheme follow.
 COMMON = {"more": 1, "depth": 5, "length": COUNT, "flags": 24}
-SLACK = 64  # bits, and an eighth, by which the coded flags may outgrow what `capacity` foresaw
+SLACK = 64  # bits by which coded flags may outgrow what a first round foresaw; `capacity` adds an eighth
 
 
 class DamagedError(ValueError):
@@ -230,7 +230,7 @@ class Hiding(ABC):
                 side = np.concatenate([header, np.unpackbits(np.frombuffer(flags, np.uint8))])
                 carried.values.ravel()[reserved[: side.size]] |= side
                 return carried.values
-            coded = 8 * len(flags)
+            coded = 8 * len(flags) + SLACK  # other pixels are reserved then, so the flags differ
         return None
 
     def _undo_pass(
