@@ -51,6 +51,9 @@ MEANS = (
 )
 TOGETHER = ("resnet18", "small_vgg", "squeezenet1_1")
 SURE = (("confidence", 3.0), ("steps", 20))
+SURER = (("confidence", 8.0), ("steps", 20))
+WITHOUT_VGG = ("resnet18", "squeezenet1_1", "densenet121")
+WITHOUT_SQUEEZENET = ("resnet18", "small_vgg", "densenet121")
 Mask = NDArray[np.bool_]
 
 
@@ -103,9 +106,11 @@ ROWS = {
     "keyed": Row("keyed", "seal", "rest", TOGETHER),
     "tiles": Row("tiles", "seal", "rest"),
     "tiles_together": Row("tiles", "seal", "rest", TOGETHER, SURE),
-    "tiles_together_all": Row("tiles", "seal", "all", TOGETHER, (("confidence", 8.0), ("steps", 20))),
-    "tiles_but_small_vgg": Row("tiles", "seal", "rest", ("resnet18", "squeezenet1_1", "densenet121"), SURE),
-    "tiles_but_squeezenet1_1": Row("tiles", "seal", "rest", ("resnet18", "small_vgg", "densenet121"), SURE),
+    "tiles_but_small_vgg": Row("tiles", "seal", "rest", WITHOUT_VGG, SURE),
+    "tiles_but_squeezenet1_1": Row("tiles", "seal", "rest", WITHOUT_SQUEEZENET, SURE),
+    "tiles_together_all": Row("tiles", "seal", "all", TOGETHER, SURER),
+    "tiles_but_small_vgg_all": Row("tiles", "seal", "all", WITHOUT_VGG, SURER),
+    "tiles_but_squeezenet1_1_all": Row("tiles", "seal", "all", WITHOUT_SQUEEZENET, SURER),
 }
 
 
