@@ -213,6 +213,18 @@ def test_no_more_squares_are_used_than_are_needed(classify, images):
     assert ((surer != 0).sum(axis=(1, 2)) > used).all()
 
 
+def test_finer_squares_are_tried_where_coarse_ones_mislead_nobody(classify):
+    rows, columns = np.indices((SIDE, SIDE))
+    classify.weight.data = torch.from_numpy((-1.0) ** (rows + columns)).float().flatten()  # 0 in any 2 x 2
+    classify.bias.data = torch.tensor(0.6)
+    pixels = np.full((2, SIDE, SIDE), 128, np.uint8)
+    pixels[1, ::2, ::2] = 120  # of the other class, and misled by squares of 2 x 2 no more than the first
+    labels = labels_of(classify, pixels)
+    change = METHODS["tiles"](tile=2, confidence=0.0).perturb(classify, pixels, labels)
+    assert (labels_of(classify, pixels + change) != labels).all()
+    assert (change != 0).mean() < 0.9  # no more of them than are needed
+
+
 def test_squares_that_would_be_cut_off_are_not_used(classify):
     pixels = np.random.default_rng(2).integers(0, 256, (3, SIDE, SIDE)).astype(np.uint8)
     change = METHODS["tiles"](tile=2).perturb(classify, pixels, labels_of(classify, pixels))

@@ -5,7 +5,8 @@ or +epsilon, so a change is told in little more than a bit for each square that 
 from momentum steps (as in MI-FGSM) on the squares' mean gradients of the margin; of several classifiers
 that is mostly the margin of the one fooled least. Then squares are taken back, those whose gradients
 were smallest first, for as long as the saved image is still misjudged with confidence. Squares are used
-whole or not at all, and never where a pixel is so dark or bright that the change would be cut off.
+whole or not at all, and never where a pixel is so dark or bright that the change would be cut off. Where
+they mislead no classifier, squares of half the side are tried, which cost more bits.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Tiles(Bounded):
     """Sparse signs of squares.
 
     Args:
-        tile: Side of a square, in pixels as the classifier sees them; smaller ones it would not see.
+        tile: Side of a square, in pixels as the classifier sees them; smaller ones it hardly sees.
         steps: To find the signs; 20 where several classifiers are attacked.
         decay: Share of the direction that the next step keeps.
         confidence: By how much the wrong class has to win, in logits, before squares are taken back.
@@ -55,7 +56,20 @@ class Tiles(Bounded):
             raise UsageError("tile and steps are 1 or more, decay and confidence 0 or more")
 
     def _search(self, problem: Problem) -> Shown:
-        squares = Squares.of(problem, max(1, round(self.tile * problem.step)))
+        side = max(1, round(self.tile * problem.step))
+        found = self._with_squares(problem, side)
+        while side > 1:
+            with torch.no_grad():
+                missed = (problem.margins(problem.rounded(found)) <= 0).all(0)
+            if not missed.any():
+                break
+            side //= 2
+            found[missed] = self._with_squares(problem.of(missed), side)
+        return found
+
+    def _with_squares(self, problem: Problem, side: int) -> Shown:
+        """The images with as few squares of this side as are enough."""
+        squares = Squares.of(problem, side)
         signs, pull = self._signs(squares)
         return squares.drawn(self._fewest(squares, signs, pull))
 
