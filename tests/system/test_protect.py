@@ -492,6 +492,7 @@ def test_a_run_that_was_killed_goes_on(start, run, key, tmp_path, after):
     process = start(*command, "--workers", 2)
     kill_when(process, lambda: (out / "ledger.jsonl").exists() and len(contents(out)) > 3 + 8 * after)
     written = contents(out)
+    (out / "0").mkdir(exist_ok=True)
     (out / "0" / ".005.png.4711.part").write_bytes(b"half of a file")  # as a worker may leave it
     answer = run(*command, *ALONE)
     assert answer.code == DONE, answer.err
