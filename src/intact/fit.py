@@ -26,8 +26,8 @@ from intact.errors import InputError, TooFewNormalsError, WeightsError
 from intact.image import Image
 from intact.io import Rejected, Unit, index, read_some, read_unit
 from intact.model import Card, Model, batched, group_of, planes_of
-from intact.nets.features import best_precision
 from intact.nets.weights import find_weights
+from intact.precision import best_precision
 from intact.scores import Calibration, pixel_quantiles
 
 BATCH = 32  # planes per training batch
@@ -78,7 +78,7 @@ def fit(
 
     A share of the normals is held out, whole patients at a time, and never learned from: their
     scores are what p-values are measured against. Unless very many patients would be held out, a
-    detector of the memory family is calibrated in turns: it is fitted without each part and scores
+    detector that does not train is calibrated in turns: it is fitted without each part and scores
     it, and in the end learns from all (cross-conformal prediction, Vovk, "Cross-conformal
     predictors", 2015). Networks are not, since no two trainings give scores of quite the same size.
 
@@ -108,7 +108,7 @@ def fit(
     preparation = replace(preparation, region=_known(region))
     with PlaneCache(preparation.channels, preparation.size) as cache:
         images = list(_read_all(units, preparation, cache, rejected, group_by))
-        turns = _turns(images, cache, calibrate, seed, several=detector.family == "memory")
+        turns = _turns(images, cache, calibrate, seed, several=not detector.trains)
         held = HeldOut()
         for turn in turns:
             out = {image.name for image in turn}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,29 +18,54 @@ def train(
     steps: int,
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
+    max_norm: float = 1.0,
 ) -> None:
     """Take `steps` optimiser steps on `loss(images)`, then leave `net` in evaluation mode.
+
+    Gradients longer than `max_norm` are shortened to it.
 
     Raises:
         FloatingPointError: The loss is no longer a number.
         ValueError: `batches` is empty.
     """
-    device = next(net.parameters()).device
-    net.train()
-    for step, images in zip(range(steps), forever(batches), strict=False):
-        value = loss(images.to(device))
-        if not value.isfinite():
-            raise FloatingPointError(
-                f"the loss became {value.item()} at step {step} of {steps}: lower the learning rate"
-            )
-        optimiser.zero_grad()
-        value.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), max_norm=1.0)
-        optimiser.step()
+
+    def step(images: Tensor) -> None:
+        descend(loss(images), optimiser, max_norm)
         if schedule is not None:
             schedule.step()
-        progress.report("training", step + 1, steps)
-    net.eval()
+
+    take_steps([net], step, batches, steps=steps)
+
+
+def take_steps(
+    nets: Sequence[nn.Module], step: Callable[[Tensor], None], batches: Iterable[Tensor], *, steps: int
+) -> None:
+    """Call `step(images)` so many times with `nets` in training mode, then leave them in evaluation mode.
+
+    For methods whose step is more than one descent, such as adversarial ones.
+    """
+    device = next(nets[0].parameters()).device
+    for net in nets:
+        net.train()
+    for done, images in zip(range(steps), forever(batches), strict=False):
+        step(images.to(device))
+        progress.report("training", done + 1, steps)
+    for net in nets:
+        net.eval()
+
+
+def descend(loss: Tensor, optimiser: torch.optim.Optimizer, max_norm: float = 1.0) -> None:
+    """One step of `optimiser` down the gradient of `loss`, which is shortened to `max_norm`.
+
+    Raises:
+        FloatingPointError: The loss is no longer a number.
+    """
+    if not loss.isfinite():
+        raise FloatingPointError(f"the loss became {loss.item()} while training: lower the learning rate")
+    optimiser.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_((p for group in optimiser.param_groups for p in group["params"]), max_norm)
+    optimiser.step()
 
 
 def forever(batches: Iterable[Tensor]) -> Iterator[Tensor]:

@@ -19,11 +19,11 @@ from intact.data.phantom import brain_mr
 from intact.data.transforms import Preparation
 
 STORED = Path(__file__).with_name("scores.json")
-# Training amplifies rounding, which differs between processors; features and statistics do not.
-TOLERANCE = {"ae": 0.1, "dae": 0.1, "padim": 1e-3, "patchcore": 1e-3}
+# Rounding differs between processors and training amplifies it: a few steps only, looser bounds.
+TOLERANCE = {"ae": 0.02, "dae": 0.02, "padim": 1e-3, "patchcore": 1e-3}
 FIELDS = {
-    "ae": {"size": 32, "steps": 50, "latent": 8},
-    "dae": {"size": 32, "steps": 30, "width": 8, "depth": 3, "noise_side": 8},
+    "ae": {"size": 32, "steps": 8, "latent": 8},
+    "dae": {"size": 32, "steps": 8, "width": 8, "depth": 3, "noise_side": 8},
     "padim": {"size": 64, "backbone": "narrow_resnet18", "features": 20},
     "patchcore": {"size": 64, "backbone": "narrow_resnet18", "coreset": 100},
 }

@@ -25,6 +25,7 @@ FLOORS = (
         "train",
         "metrics",
         "progress",
+        "precision",
         "_version",
         "filters",
         "coreset",

@@ -16,15 +16,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from intact.anomaly.base import Batches, Detector, Images
-from intact.errors import UsageError
+from intact.anomaly.base import Batches, Images, check_halvings
+from intact.anomaly.reconstruction import Reconstruction
 from intact.nets.autoencoder import Autoencoder
-from intact.scores import Scores
 from intact.train import train
 
 
 @dataclass(eq=False)
-class AE(Detector):
+class AE(Reconstruction):
     """Squared reconstruction error of a convolutional autoencoder."""
 
     size: int = 64  # side of the image in pixels, a multiple of 16
@@ -33,30 +32,23 @@ class AE(Detector):
     lr: float = 1e-3
     seed: int = 0
 
-    family: ClassVar[str] = "reconstruction"
     source: ClassVar[str] = "Cai et al., Medical Image Analysis 2025 (MedIAnomaly)"
 
     def __post_init__(self) -> None:
-        if self.size % 16 or self.size <= 0:
-            raise UsageError(f"size is {self.size}, which four halvings do not divide: use a multiple of 16")
+        super().__post_init__()
+        check_halvings(self.size, 4)
 
     def _build(self, channels: int) -> None:
+        super()._build(channels)
         self.net = Autoencoder(channels, self.size, self.latent)
 
     def _fit(self, batches: Batches) -> None:
+        def loss(images: Tensor) -> Tensor:
+            x = 2.0 * images - 1.0
+            return (self.net(x) - x).square().mean()
+
         optimiser = torch.optim.Adam(self.net.parameters(), lr=self.lr)
-        train(
-            self.net,
-            lambda images: self._error(images).mean(),
-            batches,
-            steps=self.steps,
-            optimiser=optimiser,
-        )
+        train(self.net, loss, batches, steps=self.steps, optimiser=optimiser)
 
-    def _score(self, images: Images) -> Scores:
-        pixel = self._error(images).mean(dim=1)
-        return Scores(image=pixel.mean(dim=(1, 2)), pixel=pixel)
-
-    def _error(self, images: Tensor) -> Tensor:
-        x = 2.0 * images - 1.0
-        return (self.net(x) - x).square()
+    def _rebuild(self, images: Images) -> Images:
+        return (self.net(2.0 * images - 1.0) + 1.0) / 2.0

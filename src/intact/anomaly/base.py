@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from intact.errors import NotFittedError, TooFewNormalsError
+from intact.errors import NotFittedError, TooFewNormalsError, UsageError
 from intact.scores import Scores
 
 D = TypeVar("D", bound="Detector")
@@ -40,6 +40,7 @@ class Detector(ABC):
 
     family: ClassVar[str]  # reconstruction, synthesis, self-supervised or memory
     source: ClassVar[str]  # short citation, for listings
+    trains: ClassVar[bool] = True  # by descent: two trainings give scores of another size
 
     @final
     def fit(self: D, batches: Batches) -> D:
@@ -143,3 +144,15 @@ class Detector(ABC):
         filled = torch.cat([images, images[-1:].expand(SCORE_BATCH - n, -1, -1, -1)])
         scores = self._score(filled)
         return Scores(scores.image[:n], None if scores.pixel is None else scores.pixel[:n])
+
+
+def check_halvings(size: int, halvings: int) -> None:
+    """Refuse a side that a network cannot halve so often.
+
+    Raises:
+        UsageError: `size` is not a multiple of 2 ** `halvings`.
+    """
+    if size % 2**halvings or size <= 0:
+        raise UsageError(
+            f"size is {size}, which {halvings} halvings do not divide: use a multiple of {2**halvings}"
+        )

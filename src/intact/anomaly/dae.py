@@ -18,11 +18,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from intact.anomaly.base import Batches, Detector, Images
-from intact.errors import UsageError
+from intact.anomaly.base import Batches, Detector, Images, check_halvings
 from intact.filters import median_blur
-from intact.nets.features import Precision
 from intact.nets.unet import UNet
+from intact.precision import Precision, computing
 from intact.scores import Scores
 from intact.train import train
 
@@ -46,11 +45,7 @@ class DAE(Detector):
     source: ClassVar[str] = "Kascenas et al., MIDL 2022"
 
     def __post_init__(self) -> None:
-        if self.size % 2 ** (self.depth - 1) or self.size <= 0:
-            raise UsageError(
-                f"size is {self.size}, which {self.depth - 1} halvings (depth - 1) do not divide: use a "
-                f"multiple of {2 ** (self.depth - 1)}"
-            )
+        check_halvings(self.size, self.depth - 1)
 
     def _build(self, channels: int) -> None:
         self.net = UNet(channels, channels, self.width, self.depth)
@@ -78,7 +73,7 @@ class DAE(Detector):
         return Scores(image=image, pixel=pixel)
 
     def _denoise(self, images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with computing(self.precision, images.device.type):
             return self.net(images).float()
 
     def _foreground(self, images: Tensor) -> Float[Tensor, "n 1 h w"]:

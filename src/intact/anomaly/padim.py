@@ -19,7 +19,8 @@ from torch import Tensor
 
 from intact.anomaly.base import Batches, Detector, Images
 from intact.filters import smooth_upsample
-from intact.nets.features import FrozenFeatures, Precision
+from intact.nets.features import FrozenFeatures
+from intact.precision import Precision
 from intact.scores import Scores
 
 
@@ -41,6 +42,7 @@ class PaDiM(Detector):
 
     family: ClassVar[str] = "memory"
     source: ClassVar[str] = "Defard et al., ICPR Workshops 2021"
+    trains: ClassVar[bool] = False
 
     def _build(self, channels: int) -> None:
         self.net = FrozenFeatures(self.backbone, self.layers, self.precision)

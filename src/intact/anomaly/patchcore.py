@@ -24,7 +24,8 @@ from torch import Tensor
 from intact.anomaly.base import Batches, Detector, Images
 from intact.coreset import stream_coreset
 from intact.filters import local_mean, smooth_upsample
-from intact.nets.features import FrozenFeatures, Precision
+from intact.nets.features import FrozenFeatures
+from intact.precision import Precision
 from intact.scores import Scores
 
 
@@ -50,6 +51,7 @@ class PatchCore(Detector):
 
     family: ClassVar[str] = "memory"
     source: ClassVar[str] = "Roth et al., CVPR 2022"
+    trains: ClassVar[bool] = False
 
     def _build(self, channels: int) -> None:
         self.net = FrozenFeatures(self.backbone, self.layers, self.precision)

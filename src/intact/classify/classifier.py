@@ -19,7 +19,7 @@ from intact.data.transforms import Placement, Preparation
 from intact.errors import NotFittedError, UsageError
 from intact.image import Image
 from intact.model import planes_of
-from intact.nets.features import best_precision
+from intact.precision import best_precision
 from intact.train import train
 
 C = TypeVar("C", bound="Classifier")

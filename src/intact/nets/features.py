@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from intact.errors import UsageError, WeightsError
 from intact.nets.resnet import BasicBlock, Bottleneck, IntegerReLU, ResNet, fold_batch_norm
 from intact.nets.weights import load_weights
+from intact.precision import Precision
 
 BACKBONES: dict[str, Callable[..., ResNet]] = {
     "narrow_resnet18": partial(ResNet, BasicBlock, (2, 2, 2, 2), width=32),
@@ -20,7 +20,6 @@ BACKBONES: dict[str, Callable[..., ResNet]] = {
     "resnet50": partial(ResNet, Bottleneck, (3, 4, 6, 3)),
     "wide_resnet50_2": partial(ResNet, Bottleneck, (3, 4, 6, 3), base_width=128),
 }
-Precision = Literal["float32", "bfloat16"]
 
 
 class FrozenFeatures(nn.Module):
@@ -69,11 +68,6 @@ class FrozenFeatures(nn.Module):
             )
         self.net.load_state_dict(_ready(plain, self.precision).state_dict())
         self.loaded.fill_(True)
-
-
-def best_precision() -> Precision:
-    """bfloat16 where this CPU computes in it, else float32."""
-    return "bfloat16" if torch.cpu.get_capabilities().get("avx512_bf16") else "float32"
 
 
 def _ready(net: ResNet, precision: Precision) -> ResNet:

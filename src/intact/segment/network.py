@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from intact.errors import NotFittedError, UsageError
 from intact.image import Image
-from intact.nets.features import best_precision
+from intact.precision import best_precision
 from intact.segment.base import Segmenter
 from intact.segment.morphology import Mask
 from intact.segment.patches import Patches

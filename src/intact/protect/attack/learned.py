@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from intact import progress
 from intact.errors import NotFittedError, UsageError
-from intact.nets.features import best_precision
+from intact.precision import best_precision
 from intact.protect.attack.base import GREY, Bounded, Classifier, Problem, Shown
 
 L = TypeVar("L", bound="Learned")
