@@ -26,6 +26,9 @@ SMALL = {
         "block": 1000,
         "projection": 16,
     },
+    "rd4ad": {"size": 64, "backbone": "narrow_resnet18", "steps": 25},
+    "skip_ts": {"size": 64, "backbone": "narrow_resnet18", "steps": 25},
+    "stfpm": {"size": 64, "backbone": "narrow_resnet18", "steps": 40},
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -19,42 +19,8 @@ from intact.nets.features import FrozenFeatures
 from intact.scores import Scores
 
 Map = Float[Tensor, "n h w"]
+Residual = Callable[[Any, Images], Map]  # its first argument is the detector
 TOP = 0.01  # share of the pixels that "top" averages
-
-
-@dataclass(eq=False)
-class Reconstruction(Detector):
-    """A detector whose map is the misfit between an image and what it was rebuilt as.
-
-    A method implements `_rebuild`; its `residual` and `pooling` default to its paper's choice and
-    may be exchanged. A subclass with networks of its own calls `super()._build(channels)`.
-
-    Args:
-        residual: Key in `RESIDUALS`.
-        pooling: Key in `POOLINGS`.
-    """
-
-    residual: str = "l2"  # l1, l2, ssim, perceptual or gradient
-    pooling: str = "mean"  # mean, max or top
-
-    family: ClassVar[str] = "reconstruction"
-
-    def __post_init__(self) -> None:
-        for name, choices in (("residual", RESIDUALS), ("pooling", POOLINGS)):
-            if (value := getattr(self, name)) not in choices:
-                raise UsageError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
-
-    def _build(self, channels: int) -> None:
-        if self.residual == "perceptual":
-            self.eyes = FrozenFeatures("narrow_resnet18", ("layer1", "layer2"), "float32")
-
-    @abstractmethod
-    def _rebuild(self, images: Images) -> Images:
-        """The image as the method would have it, in [0, 1] as far as it succeeds."""
-
-    def _score(self, images: Images) -> Scores:
-        pixel = RESIDUALS[self.residual](self, images)
-        return Scores(image=POOLINGS[self.pooling](pixel), pixel=pixel)
 
 
 def _l1(of: Reconstruction, images: Images) -> Map:
@@ -99,7 +65,7 @@ def _gradient(of: Reconstruction, images: Images) -> Map:
     return gradient.abs().mean(dim=1)
 
 
-RESIDUALS: dict[str, Callable[[Reconstruction, Images], Map]] = {
+RESIDUALS: dict[str, Residual] = {
     "l1": _l1,
     "l2": _l2,
     "ssim": _ssim,
@@ -119,3 +85,39 @@ POOLINGS: dict[str, Callable[[Map], Float[Tensor, "n"]]] = {
     "max": lambda pixel: pixel.amax(dim=(1, 2)),
     "top": top_mean,
 }
+
+
+@dataclass(eq=False)
+class Reconstruction(Detector):
+    """A detector whose map is the misfit between an image and what it was rebuilt as.
+
+    A method implements `_rebuild`; its `residual` and `pooling` default to its paper's choice and
+    may be exchanged. A subclass with networks of its own calls `super()._build(channels)`.
+
+    Args:
+        residual: Key in `residuals`.
+        pooling: Key in `POOLINGS`.
+    """
+
+    residual: str = "l2"  # l1, l2, ssim, perceptual or gradient
+    pooling: str = "mean"  # mean, max or top
+
+    family: ClassVar[str] = "reconstruction"
+    residuals: ClassVar[dict[str, Residual]] = RESIDUALS  # a method may know more
+
+    def __post_init__(self) -> None:
+        for name, choices in (("residual", self.residuals), ("pooling", POOLINGS)):
+            if (value := getattr(self, name)) not in choices:
+                raise UsageError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
+
+    def _build(self, channels: int) -> None:
+        if self.residual == "perceptual":
+            self.eyes = FrozenFeatures("narrow_resnet18", ("layer1", "layer2"), "float32")
+
+    @abstractmethod
+    def _rebuild(self, images: Images) -> Images:
+        """The image as the method would have it, in [0, 1] as far as it succeeds."""
+
+    def _score(self, images: Images) -> Scores:
+        pixel = self.residuals[self.residual](self, images)
+        return Scores(image=POOLINGS[self.pooling](pixel), pixel=pixel)
