@@ -18,6 +18,7 @@ check: $(VENV)/.test  ## lint and types
 bench: $(VENV)/.test  ## rerun the published numbers; needs INTACT_DATA and INTACT_WEIGHTS
 	$(PY) benchmarks/anomaly.py
 	$(PY) benchmarks/screen_speed.py
+	OMP_NUM_THREADS=1 $(PY) benchmarks/bank.py
 	$(PY) benchmarks/seal_exact.py
 	$(PY) benchmarks/localise.py
 	OMP_NUM_THREADS=1 $(PY) benchmarks/hiding.py

@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from intact import cli_bench, cli_classify, cli_keys, cli_protect, cli_segment
+from intact import cli_bank, cli_bench, cli_classify, cli_keys, cli_protect, cli_segment
 from intact.cli_shared import (
     DONE,
     EXIT_CODES,
@@ -250,6 +250,7 @@ for command in (cli_segment.segment, cli_protect.protect, cli_protect.restore, c
 app.add_typer(cli_keys.key_app, name="key")
 app.add_typer(cli_keys.ledger_app, name="ledger")
 app.add_typer(cli_bench.bench_app, name="bench")
+app.add_typer(cli_bank.bank_app, name="bank")
 
 
 def main() -> None:

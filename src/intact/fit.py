@@ -99,12 +99,12 @@ def fit(
         InputError: There is no image that can be read.
         TooFewNormalsError: Fewer images than the method or the split needs.
     """
-    suited, notes = _suit_to_machine(method, fields or {})
+    suited, notes = suit_to_machine(method, fields or {})
     detector = configure(METHODS, method, {"seed": seed, **suited})
     found = index([Path(path) for path in normals])
     rejected = [entry for entry in found if isinstance(entry, Rejected)]
     units = [entry for entry in found if isinstance(entry, Unit)]
-    preparation = choose_preparation(_sample(units, seed, normals, rejected), detector.size, windows)
+    preparation = choose_preparation(sample_of(units, seed, normals, rejected), detector.size, windows)
     preparation = replace(preparation, region=_known(region))
     with PlaneCache(preparation.channels, preparation.size) as cache:
         images = list(_read_all(units, preparation, cache, rejected, group_by))
@@ -144,7 +144,7 @@ def _known(region: str) -> str:
     return known_region(region)
 
 
-def _suit_to_machine(method: str, fields: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def suit_to_machine(method: str, fields: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Fill in the fields whose best value depends on this machine, unless the user gave them."""
     known = getattr(METHODS.get(method), "__dataclass_fields__", {})
     suited, notes = dict(fields), []
@@ -163,7 +163,7 @@ def _suit_to_machine(method: str, fields: dict[str, Any]) -> tuple[dict[str, Any
     return suited, notes
 
 
-def _sample(
+def sample_of(
     units: list[Unit], seed: int, paths: Sequence[str | Path], rejected: list[Rejected]
 ) -> list[Image]:
     """A few images drawn at random, enough to see what kind of images these are."""

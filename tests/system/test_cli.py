@@ -64,6 +64,7 @@ def test_python_m_intact_prints_what_it_can_do():
 
 def test_all_commands_are_known_here():
     assert COMMANDS == [
+        "bank",
         "bench",
         "demo",
         "fit",
