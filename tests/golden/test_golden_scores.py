@@ -22,6 +22,16 @@ STORED = Path(__file__).with_name("scores.json")
 # Rounding differs between processors and training amplifies it: a few steps only, looser bounds.
 TRAINED, FEATURES = 0.02, 1e-3
 FIELDS = {
+    "ganomaly": {"size": 16, "width": 8, "steps": 20},
+    "f_anogan": {
+        "size": 16,
+        "width": 8,
+        "latent": 8,
+        "steps": 10,
+        "encoder_steps": 10,
+        "lr": 1e-4,
+        "encoder_lr": 1e-4,
+    },
     "ae": {"size": 32, "steps": 8, "latent": 8},
     "dae": {"size": 32, "steps": 8, "width": 8, "depth": 3, "noise_side": 8},
     "padim": {"size": 64, "backbone": "narrow_resnet18", "features": 20},

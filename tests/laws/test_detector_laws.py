@@ -16,6 +16,17 @@ from intact.scores import Calibration
 
 # Small and quick, but every part at work. The features need no downloaded weights.
 SMALL = {
+    "ganomaly": {"size": 16, "width": 16, "steps": 150, "lr": 3e-4},
+    "f_anogan": {
+        "size": 16,
+        "width": 8,
+        "latent": 8,
+        "critic_steps": 1,
+        "steps": 60,
+        "lr": 2e-3,
+        "encoder_steps": 100,
+        "encoder_lr": 1e-3,
+    },
     "ae": {"size": 32, "steps": 150, "latent": 8},
     "dae": {"size": 32, "steps": 200, "width": 8, "depth": 3, "noise_side": 8, "lr": 2e-3},
     "padim": {"size": 64, "backbone": "narrow_resnet18", "features": 20},

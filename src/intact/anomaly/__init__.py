@@ -3,6 +3,8 @@
 from intact.anomaly.ae import AE
 from intact.anomaly.base import Detector
 from intact.anomaly.dae import DAE
+from intact.anomaly.f_anogan import FAnoGAN
+from intact.anomaly.ganomaly import GANomaly
 from intact.anomaly.padim import PaDiM
 from intact.anomaly.patchcore import PatchCore
 from intact.anomaly.rd4ad import RD4AD
@@ -12,6 +14,8 @@ from intact.anomaly.stfpm import STFPM
 METHODS: dict[str, type[Detector]] = {
     "ae": AE,
     "dae": DAE,
+    "f_anogan": FAnoGAN,
+    "ganomaly": GANomaly,
     "padim": PaDiM,
     "patchcore": PatchCore,
     "rd4ad": RD4AD,
