@@ -14,7 +14,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from intact import cli_bank, cli_bench, cli_classify, cli_keys, cli_protect, cli_segment
+from intact import (
+    cli_bank,
+    cli_bench,
+    cli_bench_anomaly,  # noqa: F401 - adds its command to bench_app
+    cli_classify,
+    cli_keys,
+    cli_protect,
+    cli_segment,
+)
 from intact.cli_shared import (
     DONE,
     EXIT_CODES,
