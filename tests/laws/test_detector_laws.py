@@ -16,6 +16,10 @@ from intact.scores import Calibration
 
 # Small and quick, but every part at work. The features need no downloaded weights.
 SMALL = {
+    "memae": {"size": 32, "steps": 120, "latent": 8},
+    "aae": {"size": 32, "steps": 80, "latent": 8, "width": 64, "pooling": "top"},
+    "cevae": {"size": 32, "steps": 70, "latent": 8},
+    "vae": {"size": 32, "steps": 120, "latent": 8, "lr": 3e-3},
     "ganomaly": {"size": 16, "width": 16, "steps": 150, "lr": 3e-4},
     "f_anogan": {
         "size": 16,

@@ -1,26 +1,34 @@
 """Anomaly detectors: fit on normal images only, then score and localise what deviates."""
 
+from intact.anomaly.aae import AAE
 from intact.anomaly.ae import AE
 from intact.anomaly.base import Detector
+from intact.anomaly.cevae import CEVAE
 from intact.anomaly.dae import DAE
 from intact.anomaly.f_anogan import FAnoGAN
 from intact.anomaly.ganomaly import GANomaly
+from intact.anomaly.memae import MemAE
 from intact.anomaly.padim import PaDiM
 from intact.anomaly.patchcore import PatchCore
 from intact.anomaly.rd4ad import RD4AD
 from intact.anomaly.skip_ts import SkipTS
 from intact.anomaly.stfpm import STFPM
+from intact.anomaly.vae import VAE
 
 METHODS: dict[str, type[Detector]] = {
+    "aae": AAE,
     "ae": AE,
+    "cevae": CEVAE,
     "dae": DAE,
     "f_anogan": FAnoGAN,
     "ganomaly": GANomaly,
+    "memae": MemAE,
     "padim": PaDiM,
     "patchcore": PatchCore,
     "rd4ad": RD4AD,
     "skip_ts": SkipTS,
     "stfpm": STFPM,
+    "vae": VAE,
 }
 
 __all__ = ["METHODS", "Detector"]
