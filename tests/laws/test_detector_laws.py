@@ -16,6 +16,16 @@ from intact.scores import Calibration
 
 # Small and quick, but every part at work. The features need no downloaded weights.
 SMALL = {
+    "recontrast": {
+        "size": 64,
+        "backbone": "narrow_resnet18",
+        "steps": 40,
+        "lr": 1e-2,
+        "hard": -1.0,
+        "sigma": 2.0,
+    },
+    "edc": {"size": 64, "backbone": "narrow_resnet18", "steps": 40, "lr": 3e-3, "momentum": 0.2},
+    "ea2d": {"size": 64, "backbone": "narrow_resnet18", "steps": 25, "lr": 2e-3, "momentum": 0.2},
     "memae": {"size": 32, "steps": 120, "latent": 8},
     "aae": {"size": 32, "steps": 80, "latent": 8, "width": 64, "pooling": "top"},
     "cevae": {"size": 32, "steps": 70, "latent": 8},

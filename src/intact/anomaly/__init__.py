@@ -5,12 +5,15 @@ from intact.anomaly.ae import AE
 from intact.anomaly.base import Detector
 from intact.anomaly.cevae import CEVAE
 from intact.anomaly.dae import DAE
+from intact.anomaly.ea2d import EA2D
+from intact.anomaly.edc import EDC
 from intact.anomaly.f_anogan import FAnoGAN
 from intact.anomaly.ganomaly import GANomaly
 from intact.anomaly.memae import MemAE
 from intact.anomaly.padim import PaDiM
 from intact.anomaly.patchcore import PatchCore
 from intact.anomaly.rd4ad import RD4AD
+from intact.anomaly.recontrast import ReContrast
 from intact.anomaly.skip_ts import SkipTS
 from intact.anomaly.stfpm import STFPM
 from intact.anomaly.vae import VAE
@@ -20,12 +23,15 @@ METHODS: dict[str, type[Detector]] = {
     "ae": AE,
     "cevae": CEVAE,
     "dae": DAE,
+    "ea2d": EA2D,
+    "edc": EDC,
     "f_anogan": FAnoGAN,
     "ganomaly": GANomaly,
     "memae": MemAE,
     "padim": PaDiM,
     "patchcore": PatchCore,
     "rd4ad": RD4AD,
+    "recontrast": ReContrast,
     "skip_ts": SkipTS,
     "stfpm": STFPM,
     "vae": VAE,

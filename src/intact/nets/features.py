@@ -57,7 +57,8 @@ class FrozenFeatures(nn.Module):
         return self.net(images)
 
     def _load_pretrained(self) -> None:
-        plain = build_backbone(self.backbone, self.layers)
+        with torch.random.fork_rng(devices=[]):  # its random start is overwritten
+            plain = build_backbone(self.backbone, self.layers)
         missing, _ = plain.load_state_dict(load_weights(self.backbone), strict=False)
         lost = [key for key in missing if not key.endswith("num_batches_tracked")]
         if lost:
