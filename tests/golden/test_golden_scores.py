@@ -21,7 +21,20 @@ from intact.data.transforms import Preparation
 STORED = Path(__file__).with_name("scores.json")
 # Rounding differs between processors and training amplifies it: a few steps only, looser bounds.
 TRAINED, FEATURES = 0.05, 1e-3
+OWN = {"cevae": 0.1, "p_vq": 0.2}  # an absolute error's gradient jumps, and so does the choice of a code
 FIELDS = {
+    "p_vq": {"size": 32, "width": 16, "patch": 1, "dimensions": 8, "codes": 32, "steps": 10},
+    "ae_flow": {"size": 64, "backbone": "narrow_resnet18", "couplings": 4, "steps": 5},
+    "uniad": {
+        "size": 64,
+        "backbone": "narrow_resnet18",
+        "width": 32,
+        "hidden": 64,
+        "depth": 2,
+        "neighbours": 3,
+        "steps": 10,
+    },
+    "fastflow": {"size": 64, "backbone": "narrow_resnet18", "couplings": 2, "steps": 5},
     "recontrast": {"size": 64, "backbone": "narrow_resnet18", "steps": 2},
     "edc": {"size": 64, "backbone": "narrow_resnet18", "steps": 2},
     "ea2d": {"size": 64, "backbone": "narrow_resnet18", "steps": 2},
@@ -64,4 +77,6 @@ def test_scores_are_those_stored(method):
     if os.environ.get("INTACT_RENEW_GOLDEN"):
         STORED.write_text(json.dumps(stored | {method: [float(f"{s:.6g}") for s in found]}, indent=1) + "\n")
         pytest.fail(f"renewed {method}; run again without INTACT_RENEW_GOLDEN")
-    np.testing.assert_allclose(found, stored[method], rtol=TRAINED if detector.trains else FEATURES)
+    np.testing.assert_allclose(
+        found, stored[method], rtol=OWN.get(method, TRAINED if detector.trains else FEATURES)
+    )

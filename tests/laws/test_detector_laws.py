@@ -16,6 +16,18 @@ from intact.scores import Calibration
 
 # Small and quick, but every part at work. The features need no downloaded weights.
 SMALL = {
+    "p_vq": {"size": 64, "width": 32, "dimensions": 32, "codes": 64, "steps": 150},
+    "ae_flow": {"size": 64, "backbone": "narrow_resnet18", "steps": 20},
+    "uniad": {
+        "size": 64,
+        "backbone": "narrow_resnet18",
+        "width": 64,
+        "hidden": 128,
+        "depth": 2,
+        "neighbours": 3,
+        "steps": 40,
+    },
+    "fastflow": {"size": 64, "backbone": "narrow_resnet18", "couplings": 4, "steps": 20},
     "recontrast": {
         "size": 64,
         "backbone": "narrow_resnet18",

@@ -2,38 +2,46 @@
 
 from intact.anomaly.aae import AAE
 from intact.anomaly.ae import AE
+from intact.anomaly.ae_flow import AEFlow
 from intact.anomaly.base import Detector
 from intact.anomaly.cevae import CEVAE
 from intact.anomaly.dae import DAE
 from intact.anomaly.ea2d import EA2D
 from intact.anomaly.edc import EDC
 from intact.anomaly.f_anogan import FAnoGAN
+from intact.anomaly.fastflow import FastFlow
 from intact.anomaly.ganomaly import GANomaly
 from intact.anomaly.memae import MemAE
+from intact.anomaly.p_vq import PVQ
 from intact.anomaly.padim import PaDiM
 from intact.anomaly.patchcore import PatchCore
 from intact.anomaly.rd4ad import RD4AD
 from intact.anomaly.recontrast import ReContrast
 from intact.anomaly.skip_ts import SkipTS
 from intact.anomaly.stfpm import STFPM
+from intact.anomaly.uniad import UniAD
 from intact.anomaly.vae import VAE
 
 METHODS: dict[str, type[Detector]] = {
     "aae": AAE,
     "ae": AE,
+    "ae_flow": AEFlow,
     "cevae": CEVAE,
     "dae": DAE,
     "ea2d": EA2D,
     "edc": EDC,
     "f_anogan": FAnoGAN,
+    "fastflow": FastFlow,
     "ganomaly": GANomaly,
     "memae": MemAE,
+    "p_vq": PVQ,
     "padim": PaDiM,
     "patchcore": PatchCore,
     "rd4ad": RD4AD,
     "recontrast": ReContrast,
     "skip_ts": SkipTS,
     "stfpm": STFPM,
+    "uniad": UniAD,
     "vae": VAE,
 }
 
