@@ -34,13 +34,14 @@ bench: $(VENV)/.test  ## rerun the published numbers; needs INTACT_DATA and INTA
 docs: $(VENV)/.test  ## fill README's tables from benchmarks/results
 	$(PY) benchmarks/tables.py
 
-# The tests open the report in a browser. Where it can be installed it is; elsewhere those tests
-# are skipped, except in CI.
+# The tests open reports in a browser and let DCMTK read DICOM files. Where the two can be installed they
+# are; elsewhere those tests are skipped, except in CI.
 .PHONY: system
 system:
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-	  && apt-get update -q && apt-get install -q -y --no-install-recommends chromium; } \
-	  || echo "chromium is not installed: the browser tests will be skipped"
+	@{ command -v chromium && command -v dcmdump; } >/dev/null || { [ "$$(id -u)" = 0 ] \
+	  && command -v apt-get >/dev/null && apt-get update -q \
+	  && apt-get install -q -y --no-install-recommends chromium dcmtk; } \
+	  || echo "chromium or dcmtk is not installed: the tests that need them will be skipped"
 
 $(VENV)/.core: pyproject.toml constraints.txt
 	python3 -m venv $(VENV)

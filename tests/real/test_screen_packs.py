@@ -35,6 +35,7 @@ def test_every_dicom_file_is_read_or_named_with_a_reason(data_folder, tmp_path):
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.timeout(900)  # five fits of 441 images; a processor without bfloat16 takes minutes
 @pytest.mark.parametrize("backbone", ["resnet18", "narrow_resnet18"])
 def test_false_alarms_on_fresh_normals_keep_to_alpha(data_folder, weights_folder, tmp_path, backbone):
     pack = data_folder / "brain_mri"
