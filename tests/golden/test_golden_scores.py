@@ -23,6 +23,16 @@ STORED = Path(__file__).with_name("scores.json")
 TRAINED, FEATURES = 0.05, 1e-3
 OWN = {"cevae": 0.1, "p_vq": 0.2}  # an absolute error's gradient jumps, and so does the choice of a code
 FIELDS = {
+    "pddpm": {"size": 32, "patch": 16, "width": 4, "multipliers": (1, 2), "frequency": 21.0, "steps": 4},
+    "anoddpm": {
+        "size": 16,
+        "width": 4,
+        "multipliers": (1, 2),
+        "attention": (8,),
+        "frequency": 8.0,
+        "steps": 4,
+        "stride": 125,
+    },
     "p_vq": {"size": 32, "width": 16, "patch": 1, "dimensions": 8, "codes": 32, "steps": 10},
     "ae_flow": {"size": 64, "backbone": "narrow_resnet18", "couplings": 4, "steps": 5},
     "uniad": {

@@ -16,6 +16,28 @@ from intact.scores import Calibration
 
 # Small and quick, but every part at work. The features need no downloaded weights.
 SMALL = {
+    "pddpm": {
+        "size": 32,
+        "patch": 16,
+        "width": 8,
+        "multipliers": (1, 2),
+        "frequency": 21.0,
+        "steps": 40,
+        "lr": 4e-3,
+    },
+    "anoddpm": {
+        "size": 16,
+        "width": 8,
+        "multipliers": (1, 2),
+        "attention": (8,),
+        "frequency": 8.0,
+        "reach": 250,
+        "stride": 50,
+        "draws": 4,
+        "steps": 50,
+        "lr": 4e-3,
+        "decay": 0.9,
+    },
     "p_vq": {"size": 64, "width": 32, "dimensions": 32, "codes": 64, "steps": 150},
     "ae_flow": {"size": 64, "backbone": "narrow_resnet18", "steps": 20},
     "uniad": {

@@ -3,6 +3,7 @@
 from intact.anomaly.aae import AAE
 from intact.anomaly.ae import AE
 from intact.anomaly.ae_flow import AEFlow
+from intact.anomaly.anoddpm import AnoDDPM
 from intact.anomaly.base import Detector
 from intact.anomaly.cevae import CEVAE
 from intact.anomaly.dae import DAE
@@ -15,6 +16,7 @@ from intact.anomaly.memae import MemAE
 from intact.anomaly.p_vq import PVQ
 from intact.anomaly.padim import PaDiM
 from intact.anomaly.patchcore import PatchCore
+from intact.anomaly.pddpm import PDDPM
 from intact.anomaly.rd4ad import RD4AD
 from intact.anomaly.recontrast import ReContrast
 from intact.anomaly.skip_ts import SkipTS
@@ -26,6 +28,7 @@ METHODS: dict[str, type[Detector]] = {
     "aae": AAE,
     "ae": AE,
     "ae_flow": AEFlow,
+    "anoddpm": AnoDDPM,
     "cevae": CEVAE,
     "dae": DAE,
     "ea2d": EA2D,
@@ -37,6 +40,7 @@ METHODS: dict[str, type[Detector]] = {
     "p_vq": PVQ,
     "padim": PaDiM,
     "patchcore": PatchCore,
+    "pddpm": PDDPM,
     "rd4ad": RD4AD,
     "recontrast": ReContrast,
     "skip_ts": SkipTS,
