@@ -112,7 +112,7 @@ def test_no_command_shows_the_help(run):
         (["screen", "in", "-o", "out", "--workers", "-1"], "--workers"),
         (["screen", "in", "-o", "out", "--model", "nowhere"], "nowhere is not a model folder"),
         (["fit", "in", "-o", "m", "--method", "padm"], ", ".join(DETECTORS)),
-        (["fit", "in", "-o", "m", "--method", "ae", "--set", "depth=3"], "size, seed, residual, pooling, latent"),
+        (["fit", "in", "-o", "m", "--method", "ae", "--set", "depth=3"], "size, seed, residual"),
         (["fit", "in", "-o", "m", "--method", "ae", "--set", "steps"], "FIELD=VALUE"),
         (["fit", "in", "-o", "m", "--window", "40"], "CENTRE,WIDTH"),
         (["fit", "in", "-o", "m", "--calibrate", "1.5"], "--calibrate"),
