@@ -156,6 +156,25 @@ def seeds() -> str:
     return table(["mean AUROC", *(f"{pack} {kind}".replace("_", " ") for pack, kind in COLUMNS)], body)
 
 
+def remembered() -> str:
+    """What the memory bank needs while it grows, and what forgetting leaves."""
+    nights, forgot = read_rows("bank_growth.csv"), read_rows("bank_forget.csv")
+    if not nights or not forgot:
+        return ""
+    peaks = [float(night["peak_mb"]) for night in nights]
+    last = forgot[-1]
+    seconds, disk = sum(float(night["seconds"]) for night in nights), int(last["bytes"]) / 1e6
+    equal = all(last[name] == "yes" for name in ("entries_equal", "model_equal", "scores_equal"))
+    return (
+        f"A memory bank of {int(last['images']):,} images of {int(last['patients']):,} patients "
+        f"(`narrow_resnet18`, 64 x 64) took {min(peaks):.0f} to {max(peaks):.0f} MB of memory from the first "
+        f"night to the last, {seconds:.0f} s in all, and {disk:.0f} MB on disk. One patient of "
+        f"{last['removed']} images was forgotten in {float(last['forget_seconds']):.0f} s; the bank's memory "
+        f"and its scores of {last['scores_compared']} test images then {'equal' if equal else 'DIFFER FROM'} "
+        "those of a bank that never saw the patient, bit for bit (`benchmarks/bank.py`)."
+    )
+
+
 def hidden() -> str:
     """PSNR of every scheme with 10,000 bits in the images of the literature."""
     rows = [r for r in read_rows("hiding.csv") if r["data"] == "natural" and r["load"] == "10000"]
@@ -507,6 +526,7 @@ def main() -> None:
         "A false-alarm rate of 5 % was asked for:",
         false_alarms(),
         speed(),
+        remembered(),
         "### Is it safe to share?",
         sealing(),
         localising(),
