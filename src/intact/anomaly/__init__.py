@@ -20,6 +20,7 @@ from intact.anomaly.pddpm import PDDPM
 from intact.anomaly.rd4ad import RD4AD
 from intact.anomaly.recontrast import ReContrast
 from intact.anomaly.skip_ts import SkipTS
+from intact.anomaly.squid import SQUID
 from intact.anomaly.stfpm import STFPM
 from intact.anomaly.uniad import UniAD
 from intact.anomaly.vae import VAE
@@ -44,6 +45,7 @@ METHODS: dict[str, type[Detector]] = {
     "rd4ad": RD4AD,
     "recontrast": ReContrast,
     "skip_ts": SkipTS,
+    "squid": SQUID,
     "stfpm": STFPM,
     "uniad": UniAD,
     "vae": VAE,
