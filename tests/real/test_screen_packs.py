@@ -39,7 +39,9 @@ def test_every_dicom_file_is_read_or_named_with_a_reason(data_folder, tmp_path):
 @pytest.mark.parametrize("backbone", ["resnet18", "narrow_resnet18"])
 def test_false_alarms_on_fresh_normals_keep_to_alpha(data_folder, weights_folder, tmp_path, backbone):
     pack = data_folder / "brain_mri"
-    model = intact.fit([pack / "train" / "good"], fields={"coreset": 500, "backbone": backbone}).model
+    model = intact.fit(
+        [pack / "train" / "good"], fields={"size": 128, "coreset": 500, "backbone": backbone}
+    ).model
     model.save(tmp_path / "model")
     outcome = intact.screen(
         [pack / "test"], tmp_path / "out", models=[tmp_path / "model"], alpha=0.05, labels="folder"
