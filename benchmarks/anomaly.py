@@ -1,20 +1,28 @@
-"""Which detector finds what, on packs of real images: pack x method x seed -> rows.
+"""Which detector finds what, on packs of real images: every method x pack x seed, beside a floor.
 
-    INTACT_DATA=... INTACT_WEIGHTS=... python benchmarks/anomaly.py [--packs brain_mri] [--methods ae]
+    INTACT_DATA=... INTACT_WEIGHTS=... python benchmarks/anomaly.py [--packs brain_mri] [--methods ae rd4ad]
 
-Each method runs with its defaults through the same `fit` and `screen` that users call; nothing is
-chosen by looking at test labels. `floor` is a plain PatchCore written here in a few lines:
-ResNet-18, layers 2 and 3, 224 pixels, 10,000 random patches of all normals, image score = largest
-nearest-neighbour distance. Rows go to benchmarks/results/anomaly.csv, one per kind of finding;
-rows of the same pack, method and seed are replaced.
+`intact bench anomaly` with every method's defaults; nothing is chosen by looking at test labels.
+PneumoniaMNIST's images have 28 x 28 pixels, so there each method works at the smallest multiple of
+32 or 64 pixels that it takes. Methods that train in minutes run with seeds 0, 1 and 2, the others
+with seed 0. What was measured stays in benchmarks/results/anomaly/PACK/cells, and the same command
+goes on from there, so the whole table may be made piece by piece and on several processors;
+`index.html` beside it is the page of all that is there.
+
+The floor is a plain PatchCore written here in a few lines: ResNet-18, layers 2 and 3, 224 pixels,
+10,000 random patches of all normals, image score = largest nearest-neighbour distance.
+benchmarks/results/anomaly.csv has a row per pack, kind and method: AUROC and by how much it is above
+the floor's on the same images, both with intervals, false alarms and costs.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,121 +32,157 @@ import torch.nn.functional as F
 
 import intact
 from intact.anomaly import METHODS
+from intact.bench.cells import Cell, Entrant, Failed, Measured, look_up, measure
+from intact.bench.differences import compare
+from intact.bench.measures import by_kind
+from intact.bench.packs import Pack, open_packs
+from intact.bench.results import tell
+from intact.bench.rows import read_rows, write_rows
+from intact.bench.summary import summarise
+from intact.evaluate import NORMAL
 from intact.filters import local_mean
-from intact.metrics.detection import auroc, average_precision
-from intact.metrics.statistics import bootstrap, false_alarm_acceptance
 from intact.nets.features import FrozenFeatures
-from results import environment, replace_rows
+from pneumoniamnist_pack import write_pack
+from results import FOLDER, environment, replace_rows
 
 PACKS = ("brain_mri", "chest_xray", "lung_ct")
+TINY = "pneumoniamnist"
 ALPHA = 0.05
+REFERENCE = "patchcore"  # what `intact fit` takes by default
+MINUTES = ("patchcore", "padim", "ae", "vae", "memae")  # their training takes no longer: three seeds
 # What users get where no pretrained weights are to be had.
-WITHOUT_WEIGHTS = {"patchcore_shipped": ("patchcore", {"backbone": "narrow_resnet18"})}
+SHIPPED = Entrant("patchcore_shipped", "patchcore", {"backbone": "narrow_resnet18"})
+# For images of 28 x 28 pixels; deep networks need 64.
+TINY_FIELDS: dict[str, dict[str, Any]] = {
+    **{key: {"size": 32} for key in ("ae", "vae", "aae", "cevae", "memae", "dae", "ganomaly", "f_anogan")},
+    "anoddpm": {"size": 32, "attention": (16, 8), "frequency": 8.0},
+    "pddpm": {"size": 32, "patch": 16, "frequency": 21.0},
+    "uniad": {"size": 64, "neighbours": 3},
+}
 
 
-def measure(pack: Path, method: str, seed: int) -> list[dict[str, Any]]:
-    """Fit on the pack's normals, screen its test images, one row per kind."""
-    with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        name, fields = WITHOUT_WEIGHTS.get(method, (method, {}))
-        model = intact.fit([pack / "train" / "good"], method=name, fields=fields, seed=seed).model
-        model.save(Path(folder) / method)
-        fitted = time.perf_counter()
-        outcome = intact.screen(
-            [pack / "test"],
-            Path(folder) / "out",
-            models=[Path(folder) / method],
-            alpha=ALPHA,
-            labels="folder",
-        )
-        seconds = {"fit_s": fitted - started, "screen_s": time.perf_counter() - fitted}
-    labels = outcome.run["labels"]
-    alarms = labels["false_alarm_rate"][0]
-    expected = false_alarm_acceptance(ALPHA, model.card.normals_calibrated, alarms["n"])
-    common = {
-        "false_alarms": alarms["flagged"],
-        "normals": alarms["n"],
-        "calibrated_on": model.card.normals_calibrated,
-        "false_alarm_rate": alarms["rate"],
-        "rate_low": alarms["lo"],
-        "rate_high": alarms["hi"],
-        "expected_alarms_low": expected[0],
-        "expected_alarms_high": expected[1],
-        **seconds,
-    }
-    return [{"kind": row["kind"], "n": row["n"], **spans(row), **common} for row in labels["per_kind"]]
+def entrants(pack: str) -> list[Entrant]:
+    """Every method as it enters for this pack; the reference comes first."""
+    names = sorted(METHODS, key=REFERENCE.__ne__)
+    if pack != TINY:
+        return [*(Entrant(name, name) for name in names), SHIPPED]
+    return [Entrant(name, name, TINY_FIELDS.get(name, {"size": 64})) for name in names]
 
 
-def spans(row: dict[str, Any]) -> dict[str, float]:
-    """AUROC, average precision and share flagged with their 95 % intervals as flat columns."""
-    flat = {}
-    for name in ("auroc", "average_precision", "flagged_rate"):
-        if name in row:
-            flat |= dict(zip((name, f"{name}_low", f"{name}_high"), row[name], strict=True))
-    return flat
+def cells(pack: Pack) -> list[Cell]:
+    """All that is to be measured on a pack, seed by seed."""
+    return [
+        Cell(pack, entrant, seed)
+        for seed in range(3)
+        for entrant in entrants(pack.name)
+        if seed == 0 or entrant.name in MINUTES
+    ]
 
 
-def floor(pack: Path, seed: int) -> list[dict[str, Any]]:
-    """The plain PatchCore that every default has to beat."""
-    torch.manual_seed(seed)
+def floor_scores(pack: Path, seed: int) -> dict[str, float]:
+    """The score of every test image by the plain PatchCore, by its path from the pack on."""
     net = FrozenFeatures("resnet18", ("layer2", "layer3"), "float32")
 
-    def features(folder: Path) -> torch.Tensor:
-        rows = []
-        for path in sorted(folder.iterdir()):
-            pixels = torch.from_numpy(intact.read(path).display().astype(np.float32) / 255)
-            image = F.interpolate(pixels[None, None], size=(224, 224), mode="bilinear", antialias=True)
-            maps = [local_mean(m) for m in net(image)]
-            fine = [maps[0], F.interpolate(maps[1], size=maps[0].shape[-2:], mode="bilinear")]
-            rows.append(torch.cat(fine, dim=1).flatten(2)[0].T.half())
-        return torch.stack(rows)
+    @torch.no_grad()
+    def patches(path: Path) -> torch.Tensor:
+        pixels = torch.from_numpy(intact.read(path).display().astype(np.float32) / 255)
+        image = F.interpolate(pixels[None, None], size=(224, 224), mode="bilinear", antialias=True)
+        maps = [local_mean(m) for m in net(image)]
+        fine = [maps[0], F.interpolate(maps[1], size=maps[0].shape[-2:], mode="bilinear")]
+        return torch.cat(fine, dim=1).flatten(2)[0].T
 
-    started = time.perf_counter()
-    normals = features(pack / "train" / "good").flatten(0, 1)
-    bank = normals[torch.randperm(len(normals))[:10_000]].float()
-    fitted = time.perf_counter()
-    scores = {}
-    for folder in sorted((pack / "test").iterdir()):
-        scores[folder.name] = np.array(
-            [torch.cdist(p.float(), bank).min(dim=1).values.max().item() for p in features(folder)]
-        )
-    seconds = {"fit_s": fitted - started, "screen_s": time.perf_counter() - fitted}
-    good = scores.pop("good")
-    return [compare(kind, good, found) | seconds for kind, found in scores.items()]
+    normals = torch.cat([patches(path).half() for path in sorted((pack / "train" / NORMAL).iterdir())])
+    rng = torch.Generator().manual_seed(seed)
+    bank = normals[torch.randperm(len(normals), generator=rng)[:10_000]].float()
+    return {
+        path.relative_to(pack).as_posix(): torch.cdist(patches(path), bank).min(dim=1).values.max().item()
+        for path in sorted((pack / "test").rglob("*"))
+        if path.is_file()
+    }
 
 
-def compare(kind: str, good: np.ndarray, found: np.ndarray) -> dict[str, Any]:
-    """A row that says how well the scores `found` stand out from those of `good`."""
-    values, truth = np.r_[good, found], np.r_[np.zeros(len(good), bool), np.ones(len(found), bool)]
-    row: dict[str, Any] = {"kind": kind, "n": len(found)}
-    for name, metric in (("auroc", auroc), ("average_precision", average_precision)):
-        interval = bootstrap(metric, values, truth, strata=truth)
-        row[name] = (interval.value, interval.low, interval.high)
-    return {"kind": kind, "n": len(found), **spans(row)}
+def floor(pack: Pack, out: Path, seeds: Iterable[int]) -> list[dict[str, float]]:
+    """Its scores for each seed, measured unless an earlier run did."""
+    found = []
+    for seed in seeds:
+        kept = out / f"floor-{seed}.csv"
+        if not kept.exists():
+            started = time.perf_counter()
+            scores = floor_scores(pack.folder, seed)
+            write_rows(kept, [{"image": image, "score": score} for image, score in scores.items()])
+            print(f"{pack.name} floor seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
+        found.append({row["image"]: float(row["score"]) for row in read_rows(kept)})
+    return found
 
 
-def store(rows: list[dict[str, Any]], pack: str, method: str, seed: int) -> None:
-    """Put the rows of one measurement into the table, and print them."""
-    keys = {"pack": pack, "method": method, "seed": seed}
-    replace_rows("anomaly.csv", keys, [keys | row | environment() for row in rows])
-    for row in rows:
-        print(f"{pack} {method} seed {seed} {row['kind']}: AUROC {row['auroc']:.3f} "
-              f"({row['auroc_low']:.3f} to {row['auroc_high']:.3f})", flush=True)  # fmt: skip
+def above_floor(
+    measured: Sequence[Measured], floors: Sequence[dict[str, float]]
+) -> dict[str, dict[str, Any]]:
+    """Per kind: AUROC of a method, its mean over seeds, less that of the floor on the same images."""
+    first = measured[0].scored
+    own = np.stack([one.scored.score for one in measured], axis=1)
+    other = np.array([[scores[image] for scores in floors] for image in first.image.tolist()])
+    found = {}
+    for kind, members in by_kind(first.kind):
+        gain = compare(own[members], other[members], first.kind[members] != NORMAL, first.group[members])
+        found[kind] = {
+            "above_floor": gain.value,
+            "above_floor_low": gain.low,
+            "above_floor_high": gain.high,
+            "above_floor_p": gain.p,
+        }
+    return found
+
+
+def store(pack: Pack, found: Sequence[Measured], floors: Sequence[dict[str, float]]) -> None:
+    """A row per kind and method into the table."""
+    by_method: dict[str, list[Measured]] = {}
+    for one in found:
+        by_method.setdefault(one.cell.entrant.name, []).append(one)
+    gains = {name: above_floor(of_seeds, floors) for name, of_seeds in by_method.items()}
+    rows = [
+        row | {"seeds": len(row["seeds"]), "floor_seeds": len(floors)} | gains[row["method"]][row["kind"]]
+        | {"size": by_method[row["method"]][0].record["fields"]["size"]} | environment()
+        | {"device": by_method[row["method"]][0].record["device"]}
+        for row in summarise(found, ALPHA)
+    ]  # fmt: skip
+    replace_rows("anomaly.csv", {"pack": pack.name}, rows)
 
 
 def main() -> None:
-    """Measure what is asked for and store the rows."""
+    """Measure what is asked for; then tell all that was ever measured of these packs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--packs", nargs="+", default=PACKS)
-    parser.add_argument("--methods", nargs="+", default=["floor", *METHODS, *WITHOUT_WEIGHTS])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--packs", nargs="+", default=[*PACKS, TINY])
+    parser.add_argument("--methods", nargs="*", default=[*METHODS, SHIPPED.name])
     asked = parser.parse_args()
-    for pack in asked.packs:
-        folder = Path(os.environ["INTACT_DATA"]) / pack
-        for method in asked.methods:
-            for seed in asked.seeds:
-                rows = floor(folder, seed) if method == "floor" else measure(folder, method, seed)
-                store(rows, pack, method, seed)
+    data = Path(os.environ["INTACT_DATA"])
+    for name in asked.packs:
+        with tempfile.TemporaryDirectory() as folder:
+            if name == TINY:
+                write_pack(data / TINY / f"{TINY}.npz", Path(folder) / TINY)
+            # The page names the pack as it is given here, so not by where it lies on this machine.
+            with contextlib.chdir(folder if name == TINY else data):
+                run(name, FOLDER.resolve() / "anomaly" / name, asked.methods)
+
+
+def run(name: str, out: Path, methods: Sequence[str]) -> None:
+    """One pack, from the working directory."""
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    (pack,) = open_packs([Path(name)])
+    found: list[Measured | Failed] = []
+    made = 0
+    for cell in cells(pack):
+        one: Measured | Failed | None = look_up(cell, out)
+        if one is None and cell.entrant.name in methods:
+            one = measure(cell, out)
+            made += 1
+            told = one.reason if isinstance(one, Failed) else f"{one.record['fit_s']:.0f} s to fit"
+            print(f"{name} {cell.entrant.name} seed {cell.seed}: {told}", flush=True)
+        found.append(one or Failed(cell, "no time was spent on it yet"))
+    floors = floor(pack, out, range(3))
+    tell(found, out, alpha=ALPHA, reference=REFERENCE, made=made, started=started)
+    store(pack, [one for one in found if isinstance(one, Measured)], floors)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +42,7 @@ from torch import Tensor, nn
 from anomaly import PACKS
 from intact import progress
 from intact.anomaly import METHODS
+from intact.bench.run import MIB, peak_memory
 from intact.configure import configure
 from intact.data.transforms import Preparation, choose_preparation
 from intact.errors import WeightsError
@@ -113,7 +113,7 @@ def measured(
         "scores": scores,
         "fit_s": fitted - started,
         "images_s": len(test) / (done - fitted),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_memory() / MIB,
     }
 
 
