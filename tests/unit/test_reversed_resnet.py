@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from intact.errors import UsageError
-from intact.nets.reversed_resnet import OneClassEmbedding, ReversedResNet, kaiming
+from intact.nets.resnet import kaiming
+from intact.nets.reversed_resnet import OneClassEmbedding, ReversedResNet
 
 
 def count(net):

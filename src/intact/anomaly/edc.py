@@ -92,12 +92,3 @@ class EDC(FeatureMaps):
             *encoded, code = self.encoder(images)
             rebuilt = self.decoder(code)
         return [e.float() for e in encoded], [d.float() for d in rebuilt]
-
-
-def spread(features: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
-    """How widely unit-length feature vectors differ: near 1/√c where healthy, 0 where all are one.
-
-    The paper's monitor of collapse: the deviation of a channel over images and positions, averaged.
-    """
-    unit = F.normalize(features.transpose(0, 1).flatten(1), dim=0)
-    return unit.std(dim=1).mean()

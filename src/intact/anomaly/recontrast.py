@@ -31,7 +31,8 @@ from intact.anomaly.base import Batches, Images, check_halvings
 from intact.anomaly.feature_maps import FeatureMaps, Map
 from intact.losses import cosine_map, flat_cosine
 from intact.nets.features import FrozenFeatures
-from intact.nets.reversed_resnet import OneClassEmbedding, ReversedResNet, kaiming
+from intact.nets.resnet import kaiming
+from intact.nets.reversed_resnet import OneClassEmbedding, ReversedResNet
 from intact.nets.trainable import TrainableFeatures
 from intact.precision import Precision, computing
 from intact.train import train

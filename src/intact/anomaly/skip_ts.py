@@ -27,8 +27,8 @@ from intact.anomaly.base import Batches, Images, check_halvings
 from intact.anomaly.feature_maps import FeatureMaps, Map
 from intact.losses import cosine_map, flat_cosine
 from intact.nets.features import FrozenFeatures, build_backbone
-from intact.nets.resnet import STAGES
-from intact.nets.reversed_resnet import ReversedResNet, kaiming
+from intact.nets.resnet import STAGES, kaiming
+from intact.nets.reversed_resnet import ReversedResNet
 from intact.precision import Precision, computing
 from intact.train import train
 

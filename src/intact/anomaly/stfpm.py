@@ -22,7 +22,7 @@ from intact.anomaly.base import Batches, Images
 from intact.anomaly.feature_maps import FeatureMaps, Map
 from intact.losses import cosine_map
 from intact.nets.features import FrozenFeatures, build_backbone
-from intact.nets.reversed_resnet import kaiming
+from intact.nets.resnet import kaiming
 from intact.precision import Precision, computing
 from intact.train import train
 

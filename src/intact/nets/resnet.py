@@ -139,6 +139,13 @@ def fold_batch_norm(net: nn.Module) -> None:
                 setattr(module, after, nn.Identity())
 
 
+def kaiming(net: nn.Module) -> None:
+    """Start every convolution as ResNets do: normal, by the number of outputs. Others keep PyTorch's."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module:
     if stride == 1 and inputs == outputs:
         return nn.Identity()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from intact.errors import UsageError
 from intact.nets.features import build_backbone
-from intact.nets.resnet import STAGES, BasicBlock, Bottleneck
+from intact.nets.resnet import STAGES, BasicBlock, Bottleneck, kaiming
 
 Block = BasicBlock | Bottleneck
 
@@ -92,13 +92,6 @@ class ReversedResNet(nn.Module):
             maps.insert(0, x)
             x = x if skip is None else x + skip
         return maps
-
-
-def kaiming(net: nn.Module) -> None:
-    """Start every convolution as ResNets do: normal, by the number of outputs. Others keep PyTorch's."""
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 class _Plan(NamedTuple):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from intact.errors import WeightsError
 from intact.nets.features import build_backbone
-from intact.nets.reversed_resnet import kaiming
+from intact.nets.resnet import kaiming
 from intact.nets.weights import load_weights
 
 

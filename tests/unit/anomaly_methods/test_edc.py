@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from intact.anomaly import edc
-from intact.anomaly.edc import EDC, spread
+from intact.anomaly.edc import EDC
 from intact.errors import UsageError, WeightsError
 from intact.filters import upsample
 from intact.nets import trainable
@@ -169,17 +169,6 @@ def test_weights_with_a_hole_are_refused(monkeypatch):
     monkeypatch.setattr(trainable, "load_weights", lambda name: weights)
     with pytest.raises(WeightsError, match=r"layer2\.0\.conv1\.weight"):
         TrainableFeatures("narrow_resnet18", ("layer4",)).load_pretrained()
-
-
-def test_the_spread_is_one_over_the_root_of_the_channels_until_all_collapse():
-    healthy = torch.randn(16, 64, 12, 12, generator=torch.Generator().manual_seed(0))
-    assert spread(healthy).item() == pytest.approx(1 / 8, rel=0.02)
-    assert spread(torch.ones(16, 64, 1, 1).expand(16, 64, 12, 12)).item() == pytest.approx(0, abs=1e-6)
-    small = torch.randn(2, 3, 2, 2, generator=torch.Generator().manual_seed(1))
-    positions = [(i, y, x) for i in range(2) for y in range(2) for x in range(2)]
-    units = [small[i, :, y, x] / small[i, :, y, x].norm() for i, y, x in positions]
-    slow = sum(torch.tensor([unit[c] for unit in units]).std() for c in range(3)) / 3
-    assert spread(small).item() == pytest.approx(slow.item(), abs=1e-6)
 
 
 @pytest.mark.parametrize("fields", [{"size": 48}, {"pooling": "median"}])
