@@ -22,7 +22,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ from results import FOLDER, environment, replace_rows
 PACKS = ("brain_mri", "chest_xray", "lung_ct")
 TINY = "pneumoniamnist"
 ALPHA = 0.05
+SEEDS = range(3)
 REFERENCE = "patchcore"  # what `intact fit` takes by default
 MINUTES = ("patchcore", "padim", "ae", "vae", "memae")  # their training takes no longer: three seeds
 # What users get where no pretrained weights are to be had.
@@ -73,14 +74,25 @@ def cells(pack: Pack) -> list[Cell]:
     """All that is to be measured on a pack, seed by seed."""
     return [
         Cell(pack, entrant, seed)
-        for seed in range(3)
+        for seed in SEEDS
         for entrant in entrants(pack.name)
-        if seed == 0 or entrant.name in MINUTES
+        if seed == SEEDS[0] or entrant.name in MINUTES
     ]
 
 
-def floor_scores(pack: Path, seed: int) -> dict[str, float]:
-    """The score of every test image by the plain PatchCore, by its path from the pack on."""
+def floor(pack: Pack, out: Path) -> list[dict[str, float]]:
+    """For each seed the score of every test image by the plain PatchCore, measured unless it was before."""
+    kept = out / "floor.csv"
+    if not kept.exists():
+        write_rows(kept, plain_patchcore(pack.folder))
+    scores: list[dict[str, float]] = [{} for _ in SEEDS]
+    for row in read_rows(kept):
+        scores[int(row["seed"])][row["image"]] = float(row["score"])
+    return scores
+
+
+def plain_patchcore(pack: Path) -> list[dict[str, Any]]:
+    """Its rows, for all seeds: each draws other patches."""
     net = FrozenFeatures("resnet18", ("layer2", "layer3"), "float32")
 
     @torch.no_grad()
@@ -92,27 +104,16 @@ def floor_scores(pack: Path, seed: int) -> dict[str, float]:
         return torch.cat(fine, dim=1).flatten(2)[0].T
 
     normals = torch.cat([patches(path).half() for path in sorted((pack / "train" / NORMAL).iterdir())])
-    rng = torch.Generator().manual_seed(seed)
-    bank = normals[torch.randperm(len(normals), generator=rng)[:10_000]].float()
-    return {
-        path.relative_to(pack).as_posix(): torch.cdist(patches(path), bank).min(dim=1).values.max().item()
-        for path in sorted((pack / "test").rglob("*"))
-        if path.is_file()
-    }
-
-
-def floor(pack: Pack, out: Path, seeds: Iterable[int]) -> list[dict[str, float]]:
-    """Its scores for each seed, measured unless an earlier run did."""
-    found = []
-    for seed in seeds:
-        kept = out / f"floor-{seed}.csv"
-        if not kept.exists():
-            started = time.perf_counter()
-            scores = floor_scores(pack.folder, seed)
-            write_rows(kept, [{"image": image, "score": score} for image, score in scores.items()])
-            print(f"{pack.name} floor seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
-        found.append({row["image"]: float(row["score"]) for row in read_rows(kept)})
-    return found
+    rng = torch.Generator()
+    drawn = [torch.randperm(len(normals), generator=rng.manual_seed(seed))[:10_000] for seed in SEEDS]
+    banks = [normals[which].float() for which in drawn]
+    rows = []
+    for path in sorted(path for path in (pack / "test").rglob("*") if path.is_file()):
+        image, found = path.relative_to(pack).as_posix(), patches(path)
+        for seed, bank in zip(SEEDS, banks, strict=True):
+            score = torch.cdist(found, bank).min(dim=1).values.max().item()
+            rows.append({"image": image, "seed": seed, "score": score})
+    return rows
 
 
 def above_floor(
@@ -180,7 +181,7 @@ def run(name: str, out: Path, methods: Sequence[str]) -> None:
             told = one.reason if isinstance(one, Failed) else f"{one.record['fit_s']:.0f} s to fit"
             print(f"{name} {cell.entrant.name} seed {cell.seed}: {told}", flush=True)
         found.append(one or Failed(cell, "no time was spent on it yet"))
-    floors = floor(pack, out, range(3))
+    floors = floor(pack, out)
     tell(found, out, alpha=ALPHA, reference=REFERENCE, made=made, started=started)
     store(pack, [one for one in found if isinstance(one, Measured)], floors)
 
