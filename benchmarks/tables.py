@@ -179,8 +179,8 @@ def screened() -> str:
         lines.append(
             f"`{method}`, from the files of {ours['pack'].replace('_', ' ')} to decisions: {speeds[0]:.1f} "
             "images/s with `intact screen`, which writes findings and heat maps, "
-            f"{speeds[1]:.1f} with anomalib's Engine, which writes none: {speeds[0] / speeds[1]:.1f} times as "
-            f"many. A DICOM series of 4,096 grey levels: {ours['dicom_series']}; anomalib: "
+            f"{speeds[1]:.1f} with anomalib's Engine, which writes none: {speeds[0] / speeds[1]:.1f} times "
+            f"as many. A DICOM series of 4,096 grey levels: {ours['dicom_series']}; anomalib: "
             f"`{theirs['dicom_series']}`."
         )
     return " ".join(lines)
