@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,19 +25,26 @@ EXIT_CODES = (
 )
 DONE, FLAGGED, WRONG_USE, UNREADABLE, STOPPED = range(5)
 
+LINE_EVERY = 30.0  # seconds between two lines of progress where there is no terminal
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
 
 
 @contextmanager
 def showing_progress() -> Iterator[None]:
-    """Progress bars on stderr, one per kind of work."""
+    """Progress on stderr: a bar per kind of work, or in a log file a line now and then."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        with progress.showing(_now_and_then()):
+            yield
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Progress(*columns, console=console) as bars:
         tasks: dict[str, Any] = {}
 
         def display(what: str, done: int, total: int) -> None:
@@ -46,6 +54,18 @@ def showing_progress() -> Iterator[None]:
 
         with progress.showing(display):
             yield
+
+
+def _now_and_then() -> progress.Display:
+    latest = time.monotonic()
+
+    def display(what: str, done: int, total: int) -> None:
+        nonlocal latest
+        if time.monotonic() - latest >= LINE_EVERY:
+            latest = time.monotonic()
+            say(f"{what}: {done:,} of {total:,}")
+
+    return display
 
 
 @contextmanager
