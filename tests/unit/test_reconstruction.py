@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from intact.anomaly.ae import AE
-from intact.anomaly.reconstruction import POOLINGS, RESIDUALS, Reconstruction, top_mean
+from intact.anomaly.pooling import POOLINGS, top_mean
+from intact.anomaly.reconstruction import RESIDUALS, Reconstruction
 from intact.errors import UsageError
 from intact.losses import ssim_map
 

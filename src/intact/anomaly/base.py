@@ -156,3 +156,13 @@ def check_halvings(size: int, halvings: int) -> None:
         raise UsageError(
             f"size is {size}, which {halvings} halvings do not divide: use a multiple of {2**halvings}"
         )
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Refuse the value of a field that is none of its choices.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if value not in choices:
+        raise UsageError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")

@@ -28,9 +28,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from intact.anomaly.base import Batches, Detector, Images, check_halvings
-from intact.anomaly.reconstruction import POOLINGS
-from intact.errors import UsageError
+from intact.anomaly.base import Batches, Detector, Images, check_choice, check_halvings
+from intact.anomaly.pooling import POOLINGS
 from intact.filters import upsample
 from intact.losses import cosine_map, flat_cosine
 from intact.nets.attention import PositionAttention
@@ -67,8 +66,7 @@ class EA2D(Detector):
 
     def __post_init__(self) -> None:
         check_halvings(self.size, 5)
-        if self.pooling not in POOLINGS:
-            raise UsageError(f"unknown pooling {self.pooling!r}; choose one of {', '.join(POOLINGS)}")
+        check_choice("pooling", self.pooling, POOLINGS)
 
     def _build(self, channels: int) -> None:
         self.encoder = TrainableFeatures(self.backbone, STAGES)

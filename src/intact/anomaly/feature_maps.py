@@ -11,9 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from intact.anomaly.base import Detector, Images
-from intact.anomaly.reconstruction import POOLINGS
-from intact.errors import UsageError
+from intact.anomaly.base import Detector, Images, check_choice
+from intact.anomaly.pooling import POOLINGS
 from intact.filters import smooth_upsample, upsample
 from intact.scores import Scores
 
@@ -40,9 +39,8 @@ class FeatureMaps(Detector):
     fused_at: ClassVar[str] = "image"  # the side at which scales are joined: the image's, or "finest"
 
     def __post_init__(self) -> None:
-        for name, choices in (("fusion", FUSIONS), ("pooling", POOLINGS)):
-            if (value := getattr(self, name)) not in choices:
-                raise UsageError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
+        check_choice("fusion", self.fusion, FUSIONS)
+        check_choice("pooling", self.pooling, POOLINGS)
 
     @abstractmethod
     def _distances(self, images: Images) -> list[Map]:

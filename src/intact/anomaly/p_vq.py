@@ -7,7 +7,8 @@ Only its abstract is known to us, and no code was found. From it are: codes for 
 features instead of single positions, chosen by the similarity of vectors, and codes used most being
 switched off now and then. The rest is our proposal: the networks, all sizes, unit vectors, the losses
 of the VQ-VAE, tokens normalised over the batch and codes that start at tokens (without these two
-nearly all tokens soon share a few codes), the share that is switched off, and the score.
+nearly all tokens soon share a few codes), the share that is switched off, and the score: a mean over
+pixels as other methods that rebuild images have it, since a maximum finds the sharpest normal edge.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from intact.anomaly.base import Batches, Detector, Images
+from intact.anomaly.base import Batches, Detector, Images, check_choice
+from intact.anomaly.pooling import POOLINGS
 from intact.errors import UsageError
 from intact.filters import upsample
 from intact.nets.convolutions import doubling, halving
@@ -42,6 +44,7 @@ class PVQ(Detector):
     patch: int = 2  # side of a patch on that map
     dimensions: int = 64  # of a code
     codes: int = 512
+    pooling: str = "mean"  # mean, max or top
     top: float = 0.1  # share of the codes that counts as used most; half of it is off in each step
     steps: int = 500
     lr: float = 2e-3
@@ -57,6 +60,7 @@ class PVQ(Detector):
                 f"size {self.size} cannot be cut into patches of {STRIDE * self.patch} pixels: "
                 f"use a multiple of {STRIDE * self.patch}"
             )
+        check_choice("pooling", self.pooling, POOLINGS)
 
     def _build(self, channels: int) -> None:
         widths = (channels, self.width // 4, self.width // 2, self.width)
@@ -90,7 +94,7 @@ class PVQ(Detector):
         rebuilt, found = self._rebuild(images)
         distance = upsample(found.distance.unflatten(1, self._grid), (self.size, self.size))
         pixel = (images - rebuilt).abs().mean(dim=1) + distance
-        return Scores(image=pixel.amax(dim=(1, 2)), pixel=pixel)
+        return Scores(image=POOLINGS[self.pooling](pixel), pixel=pixel)
 
     @property
     def _grid(self) -> tuple[int, int]:

@@ -23,9 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from intact.anomaly.base import Batches, Images, check_halvings
+from intact.anomaly.base import Batches, Images, check_choice, check_halvings
 from intact.anomaly.feature_maps import FeatureMaps, Map
-from intact.errors import UsageError
 from intact.losses import cosine_map, flat_cosine
 from intact.nets.features import FrozenFeatures
 from intact.nets.reversed_resnet import OneClassEmbedding, ReversedResNet
@@ -50,8 +49,7 @@ class RD4AD(FeatureMaps):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_halvings(self.size, 5)
-        if self.loss not in LOSSES:
-            raise UsageError(f"unknown loss {self.loss!r}; choose one of {', '.join(LOSSES)}")
+        check_choice("loss", self.loss, LOSSES)
 
     def _build(self, channels: int) -> None:
         self.teacher = FrozenFeatures(self.backbone, ("layer1", "layer2", "layer3"), self.precision)

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from intact.anomaly.base import Detector, Images
-from intact.errors import UsageError
+from intact.anomaly.base import Detector, Images, check_choice
+from intact.anomaly.pooling import POOLINGS
 from intact.filters import upsample
 from intact.losses import ssim_map
 from intact.nets.features import FrozenFeatures
@@ -20,7 +20,6 @@ from intact.scores import Scores
 
 Map = Float[Tensor, "n h w"]
 Residual = Callable[[Any, Images], Map]  # its first argument is the detector
-TOP = 0.01  # share of the pixels that "top" averages
 
 
 def _l1(of: Reconstruction, images: Images) -> Map:
@@ -74,19 +73,6 @@ RESIDUALS: dict[str, Residual] = {
 }
 
 
-def top_mean(pixel: Map, share: float = TOP) -> Float[Tensor, "n"]:
-    """Mean of the highest `share` of the pixels, at least one: a maximum that one pixel cannot move."""
-    count = max(1, round(share * pixel[0].numel()))
-    return pixel.flatten(1).topk(count, dim=1).values.mean(dim=1)
-
-
-POOLINGS: dict[str, Callable[[Map], Float[Tensor, "n"]]] = {
-    "mean": lambda pixel: pixel.mean(dim=(1, 2)),
-    "max": lambda pixel: pixel.amax(dim=(1, 2)),
-    "top": top_mean,
-}
-
-
 @dataclass(eq=False)
 class Reconstruction(Detector):
     """A detector whose map is the misfit between an image and what it was rebuilt as.
@@ -106,9 +92,8 @@ class Reconstruction(Detector):
     residuals: ClassVar[dict[str, Residual]] = RESIDUALS  # a method may know more
 
     def __post_init__(self) -> None:
-        for name, choices in (("residual", self.residuals), ("pooling", POOLINGS)):
-            if (value := getattr(self, name)) not in choices:
-                raise UsageError(f"unknown {name} {value!r}; choose one of {', '.join(choices)}")
+        check_choice("residual", self.residual, self.residuals)
+        check_choice("pooling", self.pooling, POOLINGS)
 
     def _build(self, channels: int) -> None:
         if self.residual == "perceptual":

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from intact.anomaly.base import Batches, Detector, Images
+from intact.anomaly.base import Batches, Detector, Images, check_choice
 from intact.errors import UsageError
 from intact.nets.squid import InPainter, Judge
 from intact.precision import Precision, computing
@@ -58,8 +58,7 @@ class SQUID(Detector):
     def __post_init__(self) -> None:
         if self.size % 32 or self.size < 64:
             raise UsageError(f"size is {self.size}: use a multiple of 32, and at least 64")
-        if self.verdict not in ("judge", "residual"):
-            raise UsageError(f"unknown verdict {self.verdict!r}; choose judge or residual")
+        check_choice("verdict", self.verdict, ("judge", "residual"))
 
     def _build(self, channels: int) -> None:
         self.net = InPainter(channels, self.size, self.width, self.slots, self.kept)
