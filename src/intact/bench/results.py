@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,7 +66,8 @@ def tell(
     failed = [row for one in found if isinstance(one, Failed) for row in _rows(one, alpha)]
     rows = [row for one in found for row in _rows(one, alpha)]
     compared = differences(measured, reference)
-    summaries = summarise(measured, alpha)
+    asked = Counter((one.cell.pack.name, one.cell.entrant.name) for one in found)
+    summaries = [row | {"asked": asked[row["pack"], row["method"]]} for row in summarise(measured, alpha)]
     packs = {one.cell.pack.name: one.cell.pack for one in found}
     entrants = {one.cell.entrant.name: one.cell.entrant for one in found}
     comparison = Comparison(
