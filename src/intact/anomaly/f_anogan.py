@@ -5,10 +5,10 @@ with generative adversarial networks", Medical Image Analysis 54, 2019,
 https://doi.org/10.1016/j.media.2019.01.010. Settings as in the authors' code, encoder "izi_f".
 The GAN is trained as by Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017.
 
-Differs from the paper: whole images instead of patches; 16 instead of 64 channels at full
-resolution, 2 instead of 5 steps of the critic to one of the generator, 800 steps at 5e-4 instead
-of 7 epochs at 1e-4, and 500 steps of the encoder at 3e-4 instead of 50,000 at 5e-5, so that it
-trains on two CPU cores in minutes (all are fields); batches of 32 planes instead of 64; batch
+Differs from the paper: whole images of 32 x 32 instead of patches of 64 x 64; 16 instead of 64
+channels at full resolution, 2 instead of 5 steps of the critic to one of the generator, 800 steps
+at 5e-4 instead of 7 epochs at 1e-4, and 500 steps of the encoder at 3e-4 instead of 50,000 at 5e-5,
+so that it trains on two CPU cores in minutes (all are fields); batches of 32 planes instead of 64; batch
 norms average over some ten batches instead of a hundred, since training is short, and add 1e-5
 instead of 1e-3 to the variance. The gradient penalty is computed in float32 whatever the precision.
 """
@@ -39,7 +39,7 @@ PENALTY = 10.0  # weight of the gradient penalty
 class FAnoGAN(Detector):
     """Squared distance of an image from its normal twin, in pixels and in the critic's features."""
 
-    size: int = 64  # side of the image in pixels, see `intact.nets.gan.halvings`
+    size: int = 32  # side of the image in pixels, see `intact.nets.gan.halvings`
     latent: int = 128  # numbers in the code
     width: int = 16  # channels at full resolution
     critic_steps: int = 2  # of the critic to one of the generator

@@ -3,12 +3,12 @@
 Akcay, Atapour-Abarghouei, Breckon, "GANomaly: Semi-Supervised Anomaly Detection via Adversarial
 Training", ACCV 2018, https://arxiv.org/abs/1805.06725. Settings as in the authors' code.
 
-Differs from the paper: 64 x 64 instead of 32 x 32 images, and at most 512 channels, which only
-matters from 128 pixels on; training is counted in steps, on batches of 32 planes instead of 64
-(15 epochs there, the best one chosen on the test set; here the last one); scores are taken in
-evaluation mode, while the authors' code leaves batch norm in training mode at test time, so that
-there a score depends on the other images of its batch; scores are not rescaled to the range of
-the test set. The paper has no map: |x - x'| stands in for it.
+Differs from the paper: at most 512 channels, which only matters from 128 pixels on; training is
+counted in steps, on batches of 32 planes instead of 64 (15 epochs there, the best one chosen on
+the test set; here the last one); scores are taken in evaluation mode, while the authors' code
+leaves batch norm in training mode at test time, so that there a score depends on the other images
+of its batch; scores are not rescaled to the range of the test set. The paper has no
+map: |x - x'| stands in for it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ COLLAPSED = 1e-5  # a discriminator with less loss has won for good and starts a
 class GANomaly(Detector):
     """Mean squared difference between the codes of the image and of its reconstruction."""
 
-    size: int = 64  # side of the image in pixels, see `intact.nets.gan.halvings`
+    size: int = 32  # side of the image in pixels, see `intact.nets.gan.halvings`
     latent: int = 100  # numbers in the code
     width: int = 64  # channels after the first halving
     cap: int = 512  # most channels
