@@ -1,7 +1,7 @@
 """The authors' own code beside ours, on the same files, split, size, weights and steps.
 
     python -m venv ../peer
-    ../peer/bin/pip install -c constraints.txt -e . anomalib==2.7.0 medpy pandas wandb
+    ../peer/bin/pip install -c constraints.txt -e . anomalib==2.7.0 medpy pandas thop wandb
     git clone https://github.com/hq-deng/RD4AD ../official/RD4AD             # MIT
     git clone https://github.com/guojiajeremy/ReContrast ../official/ReContrast   # no licence file
     git clone https://github.com/caiyu6666/MedIAnomaly ../official/MedIAnomaly    # MIT
