@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
+from intact.anomaly import METHODS
 from results import read_rows
 
 README = Path(__file__).parent.parent / "README.md"
@@ -102,6 +103,17 @@ def detection() -> str:
     titles = (f"{pack} {kind}".replace("_", " ") for pack, kind in COLUMNS)
     head = ["AUROC (95 % interval)", *titles, "minutes to fit"]
     return table(head, body)
+
+
+def not_measured() -> str:
+    """Methods and packs that no time was spent on."""
+    seen = {(row["pack"], row["method"]) for row in read_rows("anomaly.csv")}
+    lines = []
+    for pack in dict.fromkeys(pack for pack, _ in COLUMNS):
+        missing = [f"`{method}`" for method in METHODS if (pack, method) not in seen]
+        which = "all" if len(missing) == len(METHODS) else ", ".join(missing)
+        lines += [f"{which} on {pack.replace('_', ' ')}"] if missing else []
+    return f"Not measured: {'; '.join(lines)}." if lines else ""
 
 
 def auroc(row: dict[str, str] | None) -> str:
@@ -569,6 +581,7 @@ def main() -> None:
         "Real images, each method with its defaults, learned from the pack's normals only; the brain pack is "
         "judged by tumours collected the same way as its normals. Made by `make bench`.",
         detection(),
+        not_measured(),
         margins(),
         false_alarms(),
         speed(),
