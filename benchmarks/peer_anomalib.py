@@ -40,9 +40,9 @@ import torch
 from torch import Tensor, nn
 
 from anomaly import PACKS
-from intact import progress
 from intact.anomaly import METHODS
 from intact.bench.run import MIB, peak_memory
+from intact.cli_shared import showing_progress
 from intact.configure import configure
 from intact.data.transforms import Preparation, choose_preparation
 from intact.errors import WeightsError
@@ -123,7 +123,7 @@ def ours(method: str, normals: Tensor, seed: int) -> Callable[[Tensor], np.ndarr
     if "precision" in METHODS[method].__dataclass_fields__:
         fields["precision"] = best_precision()
     detector = configure(METHODS, method, fields)
-    with progress.showing(_show):
+    with showing_progress():
         detector.fit(Shuffled(normals, seed))
     return lambda images: np.concatenate([detector.score(b).image.numpy() for b in images.split(BATCH)])
 
@@ -338,10 +338,6 @@ def import_torchvision() -> None:
         for name in ("nms", "qnms"):
             DECLARED.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         import_module("torchvision")
-
-
-def _show(what: str, done: int, total: int) -> None:
-    print(f"\r{what}: {done} of {total}", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object for 
 
 @contextmanager
 def showing_progress() -> Iterator[None]:
-    """Progress on stderr: a bar per kind of work, or in a log file a line now and then."""
+    """Progress on stderr: a bar per kind of work, or lines now and then where there is no terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         with progress.showing(_now_and_then()):
@@ -57,11 +57,14 @@ def showing_progress() -> Iterator[None]:
 
 
 def _now_and_then() -> progress.Display:
+    """A line when a kind of work begins, and then one every `LINE_EVERY` seconds."""
+    begun: set[str] = set()
     latest = time.monotonic()
 
     def display(what: str, done: int, total: int) -> None:
         nonlocal latest
-        if time.monotonic() - latest >= LINE_EVERY:
+        if what not in begun or time.monotonic() - latest >= LINE_EVERY:
+            begun.add(what)
             latest = time.monotonic()
             say(f"{what}: {done:,} of {total:,}")
 

@@ -23,7 +23,7 @@ STORED = Path(__file__).with_name("scores.json")
 TRAINED, FEATURES = 0.05, 1e-3
 OWN = {"cevae": 0.1, "p_vq": 0.2}  # an absolute error's gradient jumps, and so does the choice of a code
 FIELDS = {
-    "squid": {"size": 64, "width": 4, "slots": 6, "steps": 3},
+    "squid": {"size": 64, "width": 4, "slots": 6, "verdict": "residual", "steps": 3},
     "pddpm": {"size": 32, "patch": 16, "width": 4, "multipliers": (1, 2), "frequency": 21.0, "steps": 4},
     "anoddpm": {
         "size": 16,

@@ -3,7 +3,7 @@ from __future__ import annotations
 from intact import cli_shared, progress
 
 
-def test_without_a_terminal_a_line_of_progress_comes_now_and_then(capsys, monkeypatch):
+def test_without_a_terminal_a_line_tells_of_the_beginning_and_of_every_half_minute(capsys, monkeypatch):
     now = 100.0
     monkeypatch.setattr(cli_shared.time, "monotonic", lambda: now)
     with cli_shared.showing_progress():
@@ -11,12 +11,14 @@ def test_without_a_terminal_a_line_of_progress_comes_now_and_then(capsys, monkey
             now += 20.0
             progress.report("training", done * 1000, 5000)
     assert capsys.readouterr().err.splitlines() == [
-        "intact: training: 2,000 of 5,000",
-        "intact: training: 4,000 of 5,000",
+        "intact: training: 1,000 of 5,000",
+        "intact: training: 3,000 of 5,000",
+        "intact: training: 5,000 of 5,000",
     ]
 
 
-def test_short_work_leaves_no_line_in_a_log(capsys):
+def test_each_kind_of_work_has_one_line_at_its_beginning(capsys):
     with cli_shared.showing_progress():
-        progress.report("training", 5, 5)
-    assert capsys.readouterr().err == ""
+        for what in ("reading", "training", "reading", "training"):
+            progress.report(what, 1, 2)
+    assert capsys.readouterr().err == "intact: reading: 1 of 2\nintact: training: 1 of 2\n"
