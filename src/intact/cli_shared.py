@@ -66,7 +66,8 @@ def _now_and_then() -> progress.Display:
         if what not in begun or time.monotonic() - latest >= LINE_EVERY:
             begun.add(what)
             latest = time.monotonic()
-            say(f"{what}: {done:,} of {total:,}")
+            # Not by `say`: whoever reads its lines wants names and reasons.
+            print(f"{what}: {done:,} of {total:,}", file=sys.stderr, flush=True)
 
     return display
 

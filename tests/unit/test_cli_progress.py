@@ -11,9 +11,9 @@ def test_without_a_terminal_a_line_tells_of_the_beginning_and_of_every_half_minu
             now += 20.0
             progress.report("training", done * 1000, 5000)
     assert capsys.readouterr().err.splitlines() == [
-        "intact: training: 1,000 of 5,000",
-        "intact: training: 3,000 of 5,000",
-        "intact: training: 5,000 of 5,000",
+        "training: 1,000 of 5,000",
+        "training: 3,000 of 5,000",
+        "training: 5,000 of 5,000",
     ]
 
 
@@ -21,4 +21,4 @@ def test_each_kind_of_work_has_one_line_at_its_beginning(capsys):
     with cli_shared.showing_progress():
         for what in ("reading", "training", "reading", "training"):
             progress.report(what, 1, 2)
-    assert capsys.readouterr().err == "intact: reading: 1 of 2\nintact: training: 1 of 2\n"
+    assert capsys.readouterr().err == "reading: 1 of 2\ntraining: 1 of 2\n"
