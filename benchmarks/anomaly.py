@@ -37,8 +37,7 @@ from intact.bench.differences import compare
 from intact.bench.measures import by_kind
 from intact.bench.packs import Pack, open_packs
 from intact.bench.results import tell
-from intact.bench.rows import read_rows, write_rows
-from intact.bench.summary import summarise
+from intact.bench.rows import Row, read_rows, write_rows
 from intact.evaluate import NORMAL
 from intact.filters import local_mean
 from intact.nets.features import FrozenFeatures
@@ -135,7 +134,9 @@ def above_floor(
     return found
 
 
-def store(pack: Pack, found: Sequence[Measured], floors: Sequence[dict[str, float]]) -> None:
+def store(
+    pack: Pack, found: Sequence[Measured], summaries: Sequence[Row], floors: Sequence[dict[str, float]]
+) -> None:
     """A row per kind and method into the table."""
     by_method: dict[str, list[Measured]] = {}
     for one in found:
@@ -145,7 +146,7 @@ def store(pack: Pack, found: Sequence[Measured], floors: Sequence[dict[str, floa
         row | {"seeds": len(row["seeds"]), "floor_seeds": len(floors)} | gains[row["method"]][row["kind"]]
         | {"size": by_method[row["method"]][0].record["fields"]["size"]} | environment()
         | {"device": by_method[row["method"]][0].record["device"]}
-        for row in summarise(found, ALPHA)
+        for row in summaries
     ]  # fmt: skip
     replace_rows("anomaly.csv", {"pack": pack.name}, rows)
 
@@ -178,12 +179,13 @@ def run(name: str, out: Path, methods: Sequence[str]) -> None:
         if one is None and cell.entrant.name in methods:
             one = measure(cell, out)
             made += 1
-            told = one.reason if isinstance(one, Failed) else f"{one.record['fit_s']:.0f} s to fit"
-            print(f"{name} {cell.entrant.name} seed {cell.seed}: {told}", flush=True)
+            news = one.reason if isinstance(one, Failed) else f"{one.record['fit_s']:.0f} s to fit"
+            print(f"{name} {cell.entrant.name} seed {cell.seed}: {news}", flush=True)
         found.append(one or Failed(cell, "no time was spent on it yet"))
     floors = floor(pack, out)
-    tell(found, out, alpha=ALPHA, reference=REFERENCE, made=made, started=started)
-    store(pack, [one for one in found if isinstance(one, Measured)], floors)
+    told = tell(found, out, alpha=ALPHA, reference=REFERENCE, made=made, started=started)
+    measured = [one for one in found if isinstance(one, Measured)]
+    store(pack, measured, told.comparison.summaries, floors)
 
 
 if __name__ == "__main__":

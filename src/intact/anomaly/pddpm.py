@@ -26,7 +26,7 @@ from torch import Tensor
 from intact.anomaly.base import Batches, Detector, Images, check_halvings
 from intact.errors import UsageError
 from intact.filters import median_blur
-from intact.nets.diffusion import Denoiser, cosine_schedule, noised
+from intact.nets.diffusion import Denoiser, check_level, cosine_schedule, noised
 from intact.noise import octave_noise
 from intact.precision import Precision, computing
 from intact.scores import Scores
@@ -62,8 +62,7 @@ class PDDPM(Detector):
             raise UsageError(
                 f"patch is {self.patch}, which does not tile size={self.size}: use a divisor of the size"
             )
-        if not 0 < self.level <= self.timesteps:
-            raise UsageError(f"level is {self.level}, which is no time from 1 to timesteps={self.timesteps}")
+        check_level(self.level, self.timesteps)
 
     def _build(self, channels: int) -> None:
         attention = (False,) * len(self.multipliers)

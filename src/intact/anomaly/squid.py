@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from intact.anomaly.base import Batches, Detector, Images, check_choice
+from intact.anomaly.base import Batches, Detector, Images, check_choice, check_halvings
 from intact.errors import UsageError
 from intact.nets.squid import InPainter, Judge
 from intact.precision import Precision, computing
@@ -56,8 +56,9 @@ class SQUID(Detector):
     source: ClassVar[str] = "Xiang et al., CVPR 2023"
 
     def __post_init__(self) -> None:
-        if self.size % 32 or self.size < 64:
-            raise UsageError(f"size is {self.size}: use a multiple of 32, and at least 64")
+        check_halvings(self.size, 5)
+        if self.size < 64:
+            raise UsageError(f"size is {self.size}: use at least 64")
         check_choice("verdict", self.verdict, ("judge", "residual"))
 
     def _build(self, channels: int) -> None:

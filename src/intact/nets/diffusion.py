@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from intact.errors import UsageError
+
 Kept = Float[Tensor, "t"]
 
 
@@ -82,6 +84,16 @@ def cosine_schedule(steps: int) -> Kept:
     kept = torch.cos((at + 0.008) / 1.008 * math.pi / 2).square()
     added = (1.0 - kept[1:] / kept[:-1]).clamp(max=0.999)
     return (1.0 - added).cumprod(dim=0)
+
+
+def check_level(level: int, timesteps: int) -> None:
+    """Refuse a time that a schedule of so many steps does not have.
+
+    Raises:
+        UsageError: It has not.
+    """
+    if not 0 < level <= timesteps:
+        raise UsageError(f"level is {level}, which is no time from 1 to timesteps={timesteps}")
 
 
 def noised(clean: Float[Tensor, "n c h w"], noise: Tensor, kept: Float[Tensor, "n"]) -> Tensor:
