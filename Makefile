@@ -17,6 +17,8 @@ check: $(VENV)/.test  ## lint and types
 
 bench: $(VENV)/.test  ## rerun the published numbers; needs INTACT_DATA and INTACT_WEIGHTS
 	$(PY) benchmarks/anomaly.py
+	$(PY) benchmarks/above_floor.py
+	$(PY) benchmarks/sharpness.py
 	$(PY) benchmarks/screen_speed.py
 	OMP_NUM_THREADS=1 $(PY) benchmarks/bank.py
 	$(PY) benchmarks/seal_exact.py

@@ -99,6 +99,8 @@ def detection() -> str:
         body.append([name, *(auroc(row) for row in own), " / ".join(minutes)])
     floors = [floor_of([row for key, row in rows.items() if key[:2] == column]) for column in COLUMNS]
     body.append(["plain PatchCore (floor)", *floors, ""])
+    alone = {(r["pack"], r["kind"]): r for r in read_rows("sharpness.csv") if r["method"] == "three_numbers"}
+    body.append(["three numbers of the whole image", *(three_numbers(alone.get(c)) for c in COLUMNS), ""])
     titles = (plain(f"{pack} {kind}") for pack, kind in COLUMNS)
     return table(["AUROC (95 % interval)", *titles, "minutes to fit"], body)
 
@@ -131,6 +133,11 @@ def auroc(row: dict[str, str] | None) -> str:
         return "not measured"
     spread = f"{float(row['auroc']):.3f} ({float(row['auroc_low']):.3f}–{float(row['auroc_high']):.3f})"
     return spread if row["seeds"] == "1" else f"{spread}, {row['seeds']} seeds"
+
+
+def three_numbers(row: dict[str, str] | None) -> str:
+    """AUROC of mean, deviation and gradient."""
+    return f"{float(row['auroc']):.3f}" if row else "not measured"
 
 
 def floor_of(rows: Sequence[dict[str, str]]) -> str:
