@@ -1,12 +1,14 @@
 """Whole runs side by side: from files to decisions, with `intact screen` and anomalib's Engine.
 
-    INTACT_DATA=... INTACT_WEIGHTS=... ../peer/bin/python benchmarks/peer_screen.py [--pack chest_xray]
+    INTACT_DATA=... INTACT_WEIGHTS=... ../peer/bin/python benchmarks/peer_screen.py [--pack lung_ct]
 
 Environment as for peer_anomalib.py. Both sides fit on the pack's normals and then predict its test
 images from their files with the same ResNet-18 weights; each does what its users get: we read at
 full depth, calibrate, write findings and heat maps at the image's own size; anomalib's Engine
-reads 8-bit RGB, scores, normalises and hands tensors back (its pictures are switched off). Then both
-get a DICOM series of 4,096 grey levels (an MR diffusion map of 20 slices).
+reads 8-bit RGB, scores, normalises and hands tensors back (its pictures are switched off, and it is
+given batches, which alone it makes only of images of one size). Then both get a DICOM series of
+4,096 grey levels (an MR diffusion map of 20 slices). The pack is a small one: of the others,
+anomalib's PatchCore takes up to an hour to choose its coreset.
 Rows go to benchmarks/results/peer_screen.csv.
 """
 
@@ -21,11 +23,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from torch.utils.data import DataLoader
+
 import intact
-from peer_anomalib import BACKBONE, CORESET, LAYERS, import_anomalib, load_backbone
+from peer_anomalib import BACKBONE, BATCH, CORESET, LAYERS, import_anomalib, load_backbone
 from results import environment, replace_rows
 
 SIZE = 224
+HELD_OUT = 0.25  # of the normals, for anomalib to normalise its scores by
 
 
 def ours(method: str, pack: Path, series: Path, folder: Path) -> dict[str, Any]:
@@ -49,27 +54,35 @@ def theirs(method: str, pack: Path, series: Path, folder: Path) -> dict[str, Any
     from anomalib.data import Folder, PredictDataset
     from anomalib.engine import Engine
     from anomalib.models import Padim, Patchcore
+    from torchvision.transforms.v2 import Resize
 
-    plain = {"visualizer": False, "evaluator": False}
+    def images_of(folder: Path) -> DataLoader:
+        """In batches, which its Engine would not make of images of different sizes."""
+        dataset = PredictDataset(folder, Resize((SIZE, SIZE), antialias=True))
+        return DataLoader(dataset, BATCH, collate_fn=dataset.collate_fn)
+
+    plain = {
+        "visualizer": False,
+        "evaluator": False,
+        "pre_processor": Padim.configure_pre_processor((SIZE, SIZE)),
+    }
     if method == "padim":
         model = Padim(BACKBONE, LAYERS, pre_trained=False, n_features=100, **plain)
     else:
         model = Patchcore(BACKBONE, LAYERS[1:], pre_trained=False, coreset_sampling_ratio=CORESET, **plain)
     load_backbone(model.model.feature_extractor.feature_extractor)
     data = Folder(
-        pack.name, "train/good", root=pack, train_batch_size=32, eval_batch_size=32, num_workers=0,
-        test_split_mode="none", val_split_mode="none",
+        pack.name, "train/good", root=pack, train_batch_size=BATCH, eval_batch_size=BATCH, num_workers=0,
+        test_split_mode="none", val_split_mode="from_train", val_split_ratio=HELD_OUT,
     )  # fmt: skip
     engine = Engine(default_root_dir=folder, accelerator="cpu", logger=False, enable_progress_bar=False)
     started = time.perf_counter()
     engine.fit(model, data)
     fitted = time.perf_counter()
-    found = engine.predict(
-        model, dataset=PredictDataset(pack / "test", (SIZE, SIZE)), return_predictions=True
-    )
+    found = engine.predict(model, dataloaders=images_of(pack / "test"), return_predictions=True)
     done = time.perf_counter()
     try:
-        engine.predict(model, dataset=PredictDataset(series, (SIZE, SIZE)), return_predictions=True)
+        engine.predict(model, dataloaders=images_of(series), return_predictions=True)
         told = "scored"
     except Exception as error:  # whatever it says is the finding
         told = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -80,7 +93,7 @@ def theirs(method: str, pack: Path, series: Path, folder: Path) -> dict[str, Any
 def main() -> None:
     """Measure both sides and store a row each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--pack", default="chest_xray")
+    parser.add_argument("--pack", default="lung_ct")
     parser.add_argument("--methods", nargs="+", default=("padim", "patchcore"))
     asked = parser.parse_args()
     warnings.simplefilter("ignore")  # anomalib's dependencies warn on every import

@@ -40,8 +40,8 @@ def smooth_upsample(
 def _smoothing_matrix(before: int, after: int, sigma: float) -> Float[Tensor, "after before"]:
     """The matrix of blurred upsampling along one axis, found by doing it to unit vectors."""
     units = torch.eye(before, dtype=torch.float64)[:, :, None].expand(-1, -1, 2)
-    # The other axis is constant, which neither step changes.
-    grown = upsample(units, (after, after))
+    # The other axis is constant, which neither step changes; it need only be as wide as the blur.
+    grown = upsample(units, (after, min(after, math.ceil(4 * sigma) + 1)))
     return gaussian_blur(grown, sigma)[:, :, 0].T.contiguous()
 
 

@@ -72,13 +72,21 @@ class PaDiM(Detector):
     def _score(self, images: Images) -> Scores:
         gap = self._embed(images) - self.mean_
         size = gap.shape[-2:]
-        flat = gap.flatten(2).permute(2, 1, 0)  # (positions, features, n)
-        distance = (self.whiten_ @ flat).norm(dim=1).T.unflatten(1, size)  # Eq. 2
+        # (positions, n, features), copied into that order: a product of views takes three times as long.
+        flat = gap.flatten(2).permute(2, 0, 1).contiguous()
+        distance = (flat @ self.whiten_.mT).norm(dim=2).T.unflatten(1, size)  # Eq. 2
         pixel = smooth_upsample(distance, (self.size, self.size), self.sigma)
         return Scores(image=pixel.amax(dim=(1, 2)), pixel=pixel)
 
     def _embed(self, images: Images) -> Tensor:
-        """Stack the feature maps at the finest layer's resolution: (n, features, h', w')."""
-        maps = [m.float() for m in self.net(images)]
-        maps = [F.interpolate(m, size=maps[0].shape[-2:], mode="nearest") for m in maps]
-        return torch.cat(maps, dim=1)[:, self.kept_]
+        """The kept feature maps at the finest layer's resolution: (n, features, h', w')."""
+        maps = self.net(images)
+        size = maps[0].shape[-2:]
+        stacked = images.new_empty(len(images), len(self.kept_), *size)
+        first = 0
+        for m in maps:
+            here = (self.kept_ >= first) & (self.kept_ < first + m.shape[1])
+            own = m[:, self.kept_[here] - first].float()
+            stacked[:, here] = F.interpolate(own, size=size, mode="nearest")
+            first += m.shape[1]
+        return stacked
