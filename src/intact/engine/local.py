@@ -144,23 +144,21 @@ def _interrupts_held() -> Iterator[None]:
 def _serve(step: Step[Item, Result], pipe: Connection) -> None:
     settle_for_long_work()
     parent = os.getppid()
-    pipe.send(READY)
-    while True:
-        while not pipe.poll(5.0):
-            if os.getppid() != parent:  # the supervisor was killed: do not linger
+    with suppress(BrokenPipeError):  # the supervisor is gone: nobody waits for an answer
+        pipe.send(READY)
+        while True:
+            while not pipe.poll(5.0):
+                if os.getppid() != parent:  # it was killed: do not linger
+                    return
+            try:
+                items = pipe.recv()
+            except EOFError:
                 return
-        try:
-            items = pipe.recv()
-        except EOFError:
-            return
-        try:
-            outcome: object = step(items)
-        except Exception as error:
-            outcome = error
-        try:
+            try:
+                outcome: object = step(items)
+            except Exception as error:
+                outcome = error
             pipe.send(outcome)
-        except BrokenPipeError:
-            return
 
 
 def settle_for_long_work() -> None:
