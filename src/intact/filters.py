@@ -15,13 +15,17 @@ def gaussian_blur(maps: Float[Tensor, "n h w"], sigma: float) -> Float[Tensor, "
     """Smooth with a Gaussian of `sigma` pixels, cut at 4 sigma, border reflected."""
     if sigma <= 0:
         return maps
-    radius = min(math.ceil(4 * sigma), maps.shape[-1] - 1, maps.shape[-2] - 1)
-    taps = torch.arange(-radius, radius + 1, dtype=maps.dtype, device=maps.device)
-    kernel = torch.exp(-taps.square() / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    x = F.pad(maps[:, None], [radius] * 4, mode="reflect")
+    kernel = _gaussian(sigma, min(maps.shape[-2:]) - 1).to(maps)
+    x = F.pad(maps[:, None], [len(kernel) // 2] * 4, mode="reflect")
     x = F.conv2d(x, kernel.view(1, 1, -1, 1))
     return F.conv2d(x, kernel.view(1, 1, 1, -1))[:, 0]
+
+
+def _gaussian(sigma: float, longest: int) -> Float[Tensor, "taps"]:
+    """Its values at whole pixels, adding up to 1; it reaches 4 sigma to each side, at most `longest`."""
+    radius = min(math.ceil(4 * sigma), longest)
+    kernel = torch.exp(-torch.arange(-radius, radius + 1, dtype=torch.float64).square() / (2 * sigma**2))
+    return kernel / kernel.sum()
 
 
 def smooth_upsample(
@@ -39,10 +43,12 @@ def smooth_upsample(
 @functools.lru_cache
 def _smoothing_matrix(before: int, after: int, sigma: float) -> Float[Tensor, "after before"]:
     """The matrix of blurred upsampling along one axis, found by doing it to unit vectors."""
-    units = torch.eye(before, dtype=torch.float64)[:, :, None].expand(-1, -1, 2)
-    # The other axis is constant, which neither step changes; it need only be as wide as the blur.
-    grown = upsample(units, (after, min(after, math.ceil(4 * sigma) + 1)))
-    return gaussian_blur(grown, sigma)[:, :, 0].T.contiguous()
+    units = torch.eye(before, dtype=torch.float64)[:, None]
+    grown = F.interpolate(units, size=after, mode="linear", align_corners=False)
+    if sigma > 0:
+        kernel = _gaussian(sigma, after - 1)
+        grown = F.conv1d(F.pad(grown, [len(kernel) // 2] * 2, mode="reflect"), kernel[None, None])
+    return grown[:, 0].T.contiguous()
 
 
 def median_blur(maps: Float[Tensor, "n h w"], size: int) -> Float[Tensor, "n h w"]:

@@ -62,10 +62,11 @@ def descend(loss: Tensor, optimiser: torch.optim.Optimizer, max_norm: float = 1.
     """
     if not loss.isfinite():
         raise FloatingPointError(f"the loss became {loss.item()} while training: lower the learning rate")
-    optimiser.zero_grad()
+    optimiser.zero_grad()  # what another loss left behind
     loss.backward()
     nn.utils.clip_grad_norm_((p for group in optimiser.param_groups for p in group["params"]), max_norm)
     optimiser.step()
+    optimiser.zero_grad()  # so that the next forward pass finds their memory free
 
 
 def forever(batches: Iterable[Tensor]) -> Iterator[Tensor]:
