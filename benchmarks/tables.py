@@ -618,8 +618,8 @@ def main() -> None:
         margins(),
         "Why Intact's PatchCore is above the plain one, a change at a time: AUROC with an image's score the "
         "largest distance of its patches / their mean, 3 seeds (`benchmarks/above_floor.py`). Features of "
-        "equal weight and a coreset help everywhere; which backbone and which summary are better depends on "
-        "the finding, as pneumonia fills a lung and a tumour is a spot.",
+        "equal weight and a coreset help to find tumours, which are spots; pneumonia fills a lung, and the "
+        "mean finds it better. Neither backbone is better everywhere.",
         ladder(),
         false_alarms(),
         speed(),
