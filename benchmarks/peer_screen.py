@@ -85,7 +85,7 @@ def theirs(method: str, pack: Path, series: Path, folder: Path) -> dict[str, Any
         engine.predict(model, dataloaders=images_of(series), return_predictions=True)
         told = "scored"
     except Exception as error:  # whatever it says is the finding
-        told = f"{type(error).__name__}: {error}".splitlines()[0]
+        told = f"{type(error).__name__}: {error}".splitlines()[0].replace(str(series), series.name)
     images = sum(len(batch.pred_score) for batch in found)
     return {"fit_s": fitted - started, "images_s": images / (done - fitted), "dicom_series": told}
 

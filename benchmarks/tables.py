@@ -212,18 +212,23 @@ def beside(peer: str) -> str:
 def screened() -> str:
     """Whole runs of both programs, and what they say to a DICOM series."""
     rows = {(row["method"], row["side"]): row for row in read_rows("peer_screen.csv")}
-    lines = []
+    lines, answers = [], {}
     for method in dict.fromkeys(method for method, _ in rows):
         ours, theirs = rows[method, "intact"], rows[method, "anomalib"]
         speeds = float(ours["images_s"]), float(theirs["images_s"])
         lines.append(
-            f"`{method}`, from the files of {plain(ours['pack'])} to decisions: {speeds[0]:.1f} "
-            "images/s with `intact screen`, which writes findings and heat maps, "
-            f"{speeds[1]:.1f} with anomalib's Engine, which writes none: {speeds[0] / speeds[1]:.1f} times "
-            f"as many. A DICOM series of 4,096 grey levels: {ours['dicom_series']}; anomalib: "
-            f"`{theirs['dicom_series']}`."
+            f"`{method}` {speeds[0]:.1f} and {speeds[1]:.1f} images/s, a ratio of {speeds[0] / speeds[1]:.1f}"
         )
-    return " ".join(lines)
+        answers = {"Intact": ours["dicom_series"], "anomalib": f"`{theirs['dicom_series']}`"}
+        about = f"From the files of {plain(ours['pack'])} to decisions ({ours['device']})"
+    if not lines:
+        return ""
+    return (
+        f"{about}, `intact screen`, which starts its processes and writes findings and heat maps, beside "
+        f"anomalib's Engine, which writes none: {'; '.join(lines)}. To a DICOM series of 4,096 grey levels "
+        + "; ".join(f"{name} says: {answer}" for name, answer in answers.items())
+        + "."
+    )
 
 
 def speed() -> str:
