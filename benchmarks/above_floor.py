@@ -9,7 +9,7 @@ instead of ResNet-18. On each rung an image's patches are summed up in three way
 distance, PatchCore's Eq. 7, and their mean. All rungs learn from all of train/good, with three seeds.
 
 Rows go to benchmarks/results/above_floor.csv: AUROC, and how far it is above the floor's (first rung,
-largest distance) on the same images, with the interval of a paired bootstrap.
+largest distance) on the same images, with the interval of a paired bootstrap over images.
 """
 
 from __future__ import annotations

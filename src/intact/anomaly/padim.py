@@ -86,7 +86,8 @@ class PaDiM(Detector):
         first = 0
         for m in maps:
             here = (self.kept_ >= first) & (self.kept_ < first + m.shape[1])
-            own = m[:, self.kept_[here] - first].float()
-            stacked[:, here] = F.interpolate(own, size=size, mode="nearest")
+            if here.any():  # interpolation refuses maps without channels
+                own = m[:, self.kept_[here] - first].float()
+                stacked[:, here] = F.interpolate(own, size=size, mode="nearest")
             first += m.shape[1]
         return stacked
