@@ -42,7 +42,7 @@ from intact.evaluate import NORMAL
 from intact.filters import local_mean
 from intact.nets.features import FrozenFeatures
 from pneumoniamnist_pack import write_pack
-from results import FOLDER, environment, replace_rows
+from results import FOLDER, environment, replace_rows, spread
 
 PACKS = ("brain_mri", "chest_xray", "lung_ct")
 TINY = "pneumoniamnist"
@@ -125,12 +125,7 @@ def above_floor(
     found = {}
     for kind, members in by_kind(first.kind):
         gain = compare(own[members], other[members], first.kind[members] != NORMAL, first.group[members])
-        found[kind] = {
-            "above_floor": gain.value,
-            "above_floor_low": gain.low,
-            "above_floor_high": gain.high,
-            "above_floor_p": gain.p,
-        }
+        found[kind] = spread("above_floor", gain) | {"above_floor_p": gain.p}
     return found
 
 

@@ -54,7 +54,7 @@ from intact.nets.resnet import MEAN, STD
 from intact.nets.weights import load_weights
 from intact.precision import best_precision
 from intact.train import forever
-from results import environment, replace_rows
+from results import environment, replace_rows, spread
 
 INSTALL = "pip install -c constraints.txt anomalib==2.7.0"
 BOTH_HAVE = ("padim", "patchcore", "stfpm", "rd4ad", "fastflow", "ganomaly")
@@ -304,11 +304,6 @@ def prepared(images: Sequence[Unit], preparation: Preparation) -> Iterator[Tenso
         if image.planes != 1:
             raise SystemExit(f"{unit.name} is a volume; anomalib's models take single planes")
         yield preparation.prepare(image.plane(0), preparation.limits(image))[0]
-
-
-def spread(name: str, interval: Any) -> dict[str, float]:
-    """An interval as three columns."""
-    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def import_anomalib() -> Callable[[str], Any]:

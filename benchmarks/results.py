@@ -50,3 +50,8 @@ def replace_rows(name: str, keys: dict[str, Any], rows: Sequence[dict[str, Any]]
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(merged)
+
+
+def spread(name: str, interval: Any) -> dict[str, float]:
+    """An interval as three columns."""
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}

@@ -36,7 +36,7 @@ from intact.bench.packs import open_packs
 from intact.bench.resampling import draw, interval
 from intact.evaluate import NORMAL
 from intact.metrics import auroc
-from results import FOLDER, environment, replace_rows
+from results import FOLDER, environment, replace_rows, spread
 
 SHARPNESS = 2  # which of the three numbers is the mean gradient
 EQUAL = 0.1  # standard deviations
@@ -118,11 +118,6 @@ def rows(name: str) -> Iterator[dict[str, Any]]:
             told = {"kind": kind, "method": method, "seeds": scores.shape[1], "auroc": plain}
             told |= {"pairs": int(pairs.near.sum())} | spread("equally_sharp", interval(value, resampled))
             yield told | spread("above_floor", interval(value - floors, resampled - resampled_floors))
-
-
-def spread(name: str, found: Any) -> dict[str, float]:
-    """An interval as three columns."""
-    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def main() -> None:
