@@ -8,6 +8,7 @@ from intact.anomaly.patchcore import PatchCore, nearest_distance
 from intact.errors import UsageError, WeightsError
 from intact.nets.features import FrozenFeatures
 from intact.nets.resnet import BasicBlock, Bottleneck, IntegerReLU, ResNet, fold_batch_norm
+from intact.nets.winograd import WinogradResNet
 
 LAYERS = ("layer1", "layer2", "layer3")
 
@@ -54,6 +55,32 @@ def test_rectifying_after_pooling_is_rectifying_before_it():
 def test_the_integer_relu_is_a_relu():
     x = torch.randn(4, 3, 9, 7).bfloat16()
     assert torch.equal(IntegerReLU()(x.clone()), torch.relu(x))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(64, 64), (75, 50), (17, 9)])
+@pytest.mark.parametrize("outputs", [LAYERS, ("layer2",), ("layer1", "layer4")])
+def test_winograd_convolutions_change_no_map(outputs, size, channels):
+    torch.manual_seed(0)
+    net = lived_in(ResNet(BasicBlock, (2, 1, 2, 2), outputs, width=16)).requires_grad_(False)
+    fold_batch_norm(net)
+    images = torch.rand(3, channels, *size)
+    for ours, theirs in zip(WinogradResNet(net)(images), net(images), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_features_follow_the_weights_they_were_given_last():
+    torch.manual_seed(0)
+    net, other = (FrozenFeatures("narrow_resnet18", LAYERS, "float32") for _ in range(2))
+    images = torch.rand(1, 1, 64, 64)
+    before = net(images)
+    other.net.conv1.weight *= 2
+    other.loaded.fill_(True)
+    net.load_state_dict(other.state_dict())
+    for given, maps in ((other, net(images)), (net, copy.deepcopy(net)(images))):
+        for ours, theirs, old in zip(maps, given.net(images), before, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+            assert not torch.allclose(ours, old)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from intact.errors import UsageError, WeightsError
 from intact.nets.resnet import BasicBlock, Bottleneck, IntegerReLU, ResNet, fold_batch_norm
 from intact.nets.weights import load_weights
+from intact.nets.winograd import WinogradResNet
 from intact.precision import Precision
 
 BACKBONES: dict[str, Callable[..., ResNet]] = {
@@ -48,13 +49,22 @@ class FrozenFeatures(nn.Module):
         self.channels = [self.net.channels[name] for name in layers]
         self.register_buffer("loaded", torch.tensor(False))
         self.requires_grad_(False).eval()
+        self._winograd: WinogradResNet | None = None
+        self.register_load_state_dict_post_hook(_forget_winograd)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def forward(self, images: Float[Tensor, "n c h w"]) -> list[Tensor]:
         """One map per layer, shallowest first, in `precision`."""
         if not self.loaded:
             self._load_pretrained()
-        return self.net(images)
+        if not self._gains_by_winograd(images):
+            return self.net(images)
+        if self._winograd is None:
+            self._winograd = WinogradResNet(self.net)
+        return self._winograd(images)
+
+    def _gains_by_winograd(self, images: Tensor) -> bool:
+        return images.is_cpu and self.precision == "float32" and self.net.block is BasicBlock
 
     def _load_pretrained(self) -> None:
         with torch.random.fork_rng(devices=[]):  # its random start is overwritten
@@ -69,6 +79,10 @@ class FrozenFeatures(nn.Module):
             )
         self.net.load_state_dict(_ready(plain, self.precision).state_dict())
         self.loaded.fill_(True)
+
+
+def _forget_winograd(features: FrozenFeatures, _: object) -> None:
+    features._winograd = None  # it was made of other weights
 
 
 def _ready(net: ResNet, precision: Precision) -> ResNet:

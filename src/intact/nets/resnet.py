@@ -84,7 +84,7 @@ class ResNet(nn.Module):
         width: int = 64,
     ) -> None:
         super().__init__()
-        self.outputs = outputs
+        self.block, self.outputs = block, outputs
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
@@ -105,9 +105,7 @@ class ResNet(nn.Module):
 
         Grey images (c = 1) feed all three channels.
         """
-        mean, std = images.new_tensor(MEAN), images.new_tensor(STD)
-        last = torch.addcmul(-mean / std, images.permute(0, 2, 3, 1), 1 / std)  # channels last, as stored
-        x = last.to(self.conv1.weight.dtype).permute(0, 3, 1, 2)
+        x = self.standardised(images).to(self.conv1.weight.dtype)
         # Pooling first leaves a quarter of the values to rectify; the result is the same.
         x = self.relu(self.maxpool(self.bn1(self.conv1(x))))
         maps = []
@@ -116,6 +114,11 @@ class ResNet(nn.Module):
             if name in self.outputs:
                 maps.append(x)
         return maps
+
+    def standardised(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 h w"]:
+        """Images in [0, 1] as the ImageNet weights expect them; channels last in memory, as the weights."""
+        mean, std = images.new_tensor(MEAN), images.new_tensor(STD)
+        return torch.addcmul(-mean / std, images.permute(0, 2, 3, 1), 1 / std).permute(0, 3, 1, 2)
 
 
 class IntegerReLU(nn.Module):
