@@ -62,7 +62,13 @@ class WinogradResNet:
     def _maps(self, image: Float[Tensor, "3 h w"]) -> list[Tensor]:
         run = self.engine.create_extractor()
         run.input("image", ncnn.Mat(image.numpy()))
-        return [torch.from_numpy(np.array(run.extract(name)[1])) for name in self.outputs]
+        maps = []
+        for name in self.outputs:
+            status, found = run.extract(name)
+            if status:
+                raise MemoryError(f"no memory for the maps of an image of {tuple(image.shape)} values")
+            maps.append(torch.from_numpy(np.array(found)))
+        return maps
 
 
 class _Graph:
