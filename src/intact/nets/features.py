@@ -27,7 +27,8 @@ class FrozenFeatures(nn.Module):
     """Feature maps of images in [0, 1], one per layer asked for, never trained.
 
     Pretrained weights are fetched at the first forward pass, unless `load_state_dict` brought
-    them first: a saved detector carries its backbone and needs no other file.
+    them first: a saved detector carries its backbone and needs no other file. On a CPU in float32,
+    ResNets of basic blocks run as `WinogradResNet`.
 
     Args:
         backbone: One of `BACKBONES`.
