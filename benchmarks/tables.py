@@ -205,7 +205,8 @@ def beside(peer: str) -> str:
     below = sum(float(row["auroc_gain_high"]) < 0 for row in rows)
     return (
         f"{told}\n\nOver all kinds of findings, {len(rows)} comparisons: ours is above in {above}, below "
-        f"in {below}; in the others the interval holds zero."
+        f"in {below}; in the others the interval holds zero. Each side is fitted once: the intervals are of "
+        "the images, not of the training."
     )
 
 
