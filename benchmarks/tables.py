@@ -221,7 +221,10 @@ def screened() -> str:
             f"`{method}` {speeds[0]:.1f} and {speeds[1]:.1f} images/s, a ratio of {speeds[0] / speeds[1]:.1f}"
         )
         answers = {"Intact": ours["dicom_series"], "anomalib": f"`{theirs['dicom_series']}`"}
-        about = f"From the files of {plain(ours['pack'])} to decisions ({ours['device']})"
+        about = (
+            f"From {int(ours['images']):,} files (the test images of {plain(ours['pack'])}, several times "
+            f"over) to decisions ({ours['device']})"
+        )
     if not lines:
         return ""
     return (
