@@ -51,6 +51,7 @@ class FrozenFeatures(nn.Module):
         self.register_buffer("loaded", torch.tensor(False))
         self.requires_grad_(False).eval()
         self._winograd: WinogradResNet | None = None
+        # PyTorch gives this method no types.
         self.register_load_state_dict_post_hook(_forget_winograd)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()

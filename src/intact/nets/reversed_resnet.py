@@ -109,7 +109,7 @@ def _plan(backbone: str) -> _Plan:
         net: Any = build_backbone(backbone, STAGES)
     width = net.conv1.out_channels
     return _Plan(
-        type(net.layer1[0]),
+        net.block,
         [len(net.get_submodule(name)) for name in STAGES],
         list(net.channels.values()),
         width,
