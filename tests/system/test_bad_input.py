@@ -280,18 +280,19 @@ def disk_full_after(size: int) -> Iterator[None]:
 
 
 @pytest.fixture
-def goes_on_after_a_full_disk(run, model, archive, tmp_path):
+def goes_on_after_a_full_disk(run, start, model, archive, tmp_path):
     """Runs with no room, then with room; gives the first message."""
 
     def check(room, *, workers=0):
         out = tmp_path / "out"
         command = ("screen", archive, "--model", model, "-o", out, "--workers", workers)
-        with disk_full_after(room):
-            answer = run(*command)
-        assert answer.code == STOPPED and "Traceback" not in answer.err
+        with disk_full_after(room):  # a process of its own, whose workers inherit it
+            stopped = start(*command)
+        _, said = stopped.communicate(timeout=120)
+        assert stopped.returncode == STOPPED and "Traceback" not in said
         assert run(*command).code == UNREADABLE
         assert contents(out) == contents(tmp_path / "whole")
-        return answer.err
+        return said
 
     run("screen", archive, "--model", model, "-o", tmp_path / "whole", "--workers", 0)
     return check

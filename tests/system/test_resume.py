@@ -81,7 +81,7 @@ def test_only_the_first_process_is_killed(start, command, goes_on, tmp_path):
 def test_a_killed_worker_is_replaced(start, command, unbroken, tmp_path):
     process = start(*command)
     out = tmp_path / "out"
-    while process.poll() is None and not (workers := spawned(process.pid)):
+    while process.poll() is None and not (workers := workers_of(process)):
         time.sleep(0.01)
     workers[0].kill()
     process.communicate(timeout=PATIENCE)
@@ -99,11 +99,12 @@ def test_an_interrupted_run_says_that_it_goes_on(start, command, goes_on, tmp_pa
     goes_on()
 
 
-def test_a_run_interrupted_while_its_workers_start(start, command, goes_on):
+@pytest.mark.parametrize("delay", [0.1, 0.6])
+def test_a_run_interrupted_while_its_workers_start(start, command, goes_on, delay):
     process = start(*command)
-    while process.poll() is None and len(spawned(process.pid)) < 2:
+    while process.poll() is None and not psutil.Process(process.pid).children():
         time.sleep(0.01)
-    time.sleep(0.6)  # they are importing now
+    time.sleep(delay)  # their parent is importing now
     complained = interrupt(process)
     if process.returncode != UNREADABLE:  # on a busy machine they were seen too late
         assert process.returncode == STOPPED
@@ -257,14 +258,11 @@ def wait_for_more_rows(out: Path, process) -> None:
         time.sleep(0.005)
 
 
-def spawned(pid: int) -> list[psutil.Process]:
-    """The worker processes, without multiprocessing's own helper."""
-    workers = []
-    for child in psutil.Process(pid).children():
-        with suppress(psutil.NoSuchProcess):  # it has ended since, and may be a zombie
-            if "spawn_main" in " ".join(child.cmdline()):
-                workers.append(child)
-    return workers
+def workers_of(process) -> list[psutil.Process]:
+    """The worker processes, which are children of the process that they are forked from."""
+    with suppress(psutil.NoSuchProcess):
+        return [worker for child in psutil.Process(process.pid).children() for worker in child.children()]
+    return []
 
 
 def interrupt(process) -> str:

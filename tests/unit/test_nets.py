@@ -65,7 +65,7 @@ def test_winograd_convolutions_change_no_map(outputs, size, channels):
     net = lived_in(ResNet(BasicBlock, (2, 1, 2, 2), outputs, width=16)).requires_grad_(False)
     fold_batch_norm(net)
     images = torch.rand(3, channels, *size)
-    for ours, theirs in zip(WinogradResNet(net)(images), net(images), strict=True):
+    for ours, theirs in zip(WinogradResNet(net, channels)(images), net(images), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Generic, TypeVar
 
@@ -43,9 +43,9 @@ class Worker(Generic[Item, Result]):
     """A process that runs `step` on what comes through its pipe."""
 
     def __init__(self, step: Step[Item, Result]) -> None:
-        context = mp.get_context("spawn")  # forking a process that runs OpenMP threads can hang
+        context = mp.get_context("forkserver")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(step, theirs), daemon=True)
+        self.process = context.Process(target=_serve, args=(step, theirs, dict(os.environ)), daemon=True)
         with _interrupts_held():  # Ctrl-C is the supervisor's business, from the child's first moment
             self.process.start()
         theirs.close()
@@ -99,6 +99,7 @@ def run(
             yield step(list(batch))
         return
     source: Iterator[tuple[int, Sequence[Item]]] = enumerate(batches)
+    warm_up()
     crew = [Worker(step) for _ in range(workers)]
     done: dict[int, list[Result]] = {}
     following = 0
@@ -130,6 +131,17 @@ def run(
             worker.stop()
 
 
+def warm_up() -> None:
+    """Start the process that workers are forked from; it goes on importing in the background.
+
+    Forking this process, which may run OpenMP threads, can hang, and a new one takes seconds to
+    import. Optional: the first worker does it, too.
+    """
+    with _interrupts_held():
+        mp.get_context("forkserver").set_forkserver_preload(["intact"])
+        forkserver.ensure_running()
+
+
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
     """Block SIGINT; a process started meanwhile inherits the block."""
@@ -141,7 +153,9 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(step: Step[Item, Result], pipe: Connection) -> None:
+def _serve(step: Step[Item, Result], pipe: Connection, environment: dict[str, str]) -> None:
+    os.environ.clear()  # what the server inherited, perhaps for another run
+    os.environ.update(environment)
     settle_for_long_work()
     parent = os.getppid()
     with suppress(BrokenPipeError):  # the supervisor is gone: nobody waits for an answer

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from PIL.ImageFile import ImageFile
 
 from intact.errors import UsageError
 from intact.image import Image
@@ -22,17 +23,20 @@ _GREY, _RGB, _INDEX = 0, 2, 3  # colour types, PNG specification 11.2.2
 _UP = 2  # filter type: difference to the row above, PNG specification 9.2
 
 
-def png_samples(data: bytes) -> tuple[NDArray[Any], int]:
+def png_samples(picture: ImageFile, data: bytes) -> tuple[NDArray[Any], int]:
     """Stored samples of a PNG file, alpha included.
+
+    Args:
+        picture: The file as Pillow opened it, not yet decoded.
+        data: The file.
 
     Returns:
         [H,W] or [H,W,samples], uint8 or uint16, and the bits of one sample as the file has them.
     """
-    with Pillow.open(io.BytesIO(data)) as picture:
-        rawmode = str(picture.tile[0].args)  # Pillow's name for the layout, "L;4" or "RGB;16B"
-        if rawmode.endswith(";16B") and not rawmode.startswith("I"):
-            return _sixteen(data, rawmode.partition(";")[0]), 16
-        samples = np.asarray(picture)
+    rawmode = str(picture.tile[0].args)  # Pillow's name for the layout, "L;4" or "RGB;16B"
+    if rawmode.endswith(";16B") and not rawmode.startswith("I"):
+        return _sixteen(data, rawmode.partition(";")[0]), 16
+    samples = np.asarray(picture)
     if rawmode == "1":
         return samples.astype(np.uint8), 1
     depth = int(rawmode.partition(";")[2].rstrip("B") or 8)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
+from PIL.ImageFile import ImageFile
 
 from intact.errors import InputError, NotAnImageError, UnreadableError, UsageError
 from intact.image import Identity, Image, Photometric
@@ -81,24 +82,29 @@ def _read_picture(data: bytes, name: str) -> Image:
         frames = getattr(picture, "n_frames", 1)
         check_size(name, picture.width * picture.height * 8 * frames, f"a picture {picture.size}")
         notes: list[str] = []
+        if frames > 1 and picture.format in ("GIF", "WEBP", "PNG"):
+            notes.append(f"an animation: its {frames} frames were read as RGB planes")
+            samples, bits, palette = _animation(picture, frames), 8, None
+        else:
+            samples, bits = _samples(picture, data, notes)
+            palette = _palette(picture)
+        # Asked last: Pillow looks for it behind a PNG's pixels, which it decodes unless they are.
         orientation = picture.getexif().get(_EXIF_ORIENTATION, _ONE_TO_ONE)
         if orientation != _ONE_TO_ONE:
             notes.append(f"EXIF orientation {orientation} says it should be turned; kept as stored")
-        if frames > 1 and picture.format in ("GIF", "WEBP", "PNG"):
-            notes.append(f"an animation: its {frames} frames were read as RGB planes")
-            return _image(_animation(picture, frames), 8, None, name, notes)
-        palette = _palette(picture)
-        if picture.format == "PNG":
-            samples, bits = png_samples(data)
-        else:
-            if picture.mode in ("CMYK", "YCCK"):
-                notes.append("CMYK was converted to RGB")
-                samples, bits = np.asarray(picture.convert("RGB")), 8
-            else:
-                samples, bits = np.asarray(picture), 8
-        if "transparency" in picture.info:
-            notes.append("the transparent colour was kept as an ordinary one")
         return _image(samples, bits, palette, name, notes)
+
+
+def _samples(picture: ImageFile, data: bytes, notes: list[str]) -> tuple[NDArray[Any], int]:
+    """Stored samples of a picture, and the bits of one."""
+    if "transparency" in picture.info:
+        notes.append("the transparent colour was kept as an ordinary one")
+    if picture.format == "PNG":
+        return png_samples(picture, data)
+    if picture.mode in ("CMYK", "YCCK"):
+        notes.append("CMYK was converted to RGB")
+        return np.asarray(picture.convert("RGB")), 8
+    return np.asarray(picture), 8
 
 
 def _image(

@@ -61,8 +61,8 @@ class FrozenFeatures(nn.Module):
             self._load_pretrained()
         if not self._gains_by_winograd(images):
             return self.net(images)
-        if self._winograd is None:
-            self._winograd = WinogradResNet(self.net)
+        if self._winograd is None or self._winograd.channels != images.shape[1]:
+            self._winograd = WinogradResNet(self.net, images.shape[1])
         return self._winograd(images)
 
     def _gains_by_winograd(self, images: Tensor) -> bool:

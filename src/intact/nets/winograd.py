@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 import ncnn
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from intact.nets.resnet import BasicBlock, ResNet
+from intact.nets.resnet import MEAN, STD, BasicBlock, ResNet
 
 
 class WinogradResNet:
@@ -25,12 +26,16 @@ class WinogradResNet:
 
     Takes the weights as they are now. Other blocks spend their time in 1x1 convolutions, which
     have nothing to gain.
+
+    Args:
+        net: The network.
+        channels: Of the images: 3, or 1 for grey ones.
     """
 
-    def __init__(self, net: ResNet) -> None:
-        self.net = net
+    def __init__(self, net: ResNet, channels: int) -> None:
+        self.net, self.channels = net, channels
         graph = _Graph()
-        last = graph.convolution(net.conv1, "image", rectified=True)
+        last = graph.convolution(_for_raw_images(net.conv1, channels), "image", rectified=True)
         (last,) = graph.add("Pooling", [last], "0=0 1=3 2=2 3=1 5=1")  # maximum of 3x3, stride 2, padding 1
         self.outputs = []
         for stage in net.channels:
@@ -48,18 +53,18 @@ class WinogradResNet:
         self.engine.load_param_mem(graph.text())
         self.engine.load_model_mem(self.weights)
 
-    def __reduce__(self) -> tuple[type[WinogradResNet], tuple[ResNet]]:
+    def __reduce__(self) -> tuple[type[WinogradResNet], tuple[ResNet, int]]:
         """A copy is built anew from a copy of the network."""
-        return WinogradResNet, (self.net,)
+        return WinogradResNet, (self.net, self.channels)
 
     def __call__(self, images: Float[Tensor, "n c h w"]) -> list[Tensor]:
         """What the network's own `forward` returns for images in [0, 1]."""
         # One image per thread: the threads that PyTorch and ncnn each keep would get in each other's way.
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            each = threads.map(self._maps, self.net.standardised(images).contiguous())
+            each = threads.map(self._maps, F.pad(images, (0, 0, 0, 0, 0, 1), value=1.0))
             return [torch.stack(maps) for maps in zip(*each, strict=True)]
 
-    def _maps(self, image: Float[Tensor, "3 h w"]) -> list[Tensor]:
+    def _maps(self, image: Float[Tensor, "c h w"]) -> list[Tensor]:
         run = self.engine.create_extractor()
         run.input("image", ncnn.Mat(image.numpy()))
         maps = []
@@ -69,6 +74,26 @@ class WinogradResNet:
                 raise MemoryError(f"no memory for the maps of an image of {tuple(image.shape)} values")
             maps.append(torch.from_numpy(np.array(found)))
         return maps
+
+
+def _for_raw_images(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
+    """The same convolution for images in [0, 1] with one more channel, of ones.
+
+    What standardising subtracts becomes the weight of the ones: as a bias it would be wrong at the
+    border, where zeros are padded after standardising. Equal channels of grey images become one.
+    """
+    assert conv.bias is not None  # of the batch norm that was folded into it
+    mean, std = (conv.weight.new_tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    scaled = conv.weight.detach() / std
+    shift = -(scaled * mean).sum(dim=1, keepdim=True)
+    if channels == 1:
+        scaled = scaled.sum(dim=1, keepdim=True)
+    raw = nn.utils.skip_init(
+        nn.Conv2d, channels + 1, conv.out_channels, conv.kernel_size[0], conv.stride[0], conv.padding[0]
+    )
+    raw.weight.data.copy_(torch.cat([scaled, shift], dim=1))
+    raw.bias.data.copy_(conv.bias.data)
+    return raw
 
 
 class _Graph:
