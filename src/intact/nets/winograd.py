@@ -14,11 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 import ncnn
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from intact.nets.resnet import MEAN, STD, BasicBlock, ResNet
+from intact.nets.resnet import STD, BasicBlock, ResNet
 
 
 class WinogradResNet:
@@ -34,9 +33,12 @@ class WinogradResNet:
 
     def __init__(self, net: ResNet, channels: int) -> None:
         self.net, self.channels = net, channels
+        self.size, self.black = torch.Size(), torch.empty(0)
         graph = _Graph()
-        last = graph.convolution(_for_raw_images(net.conv1, channels), "image", rectified=True)
+        last = graph.convolution(_of_raw_images(net.conv1, channels), "image")
+        (last,) = graph.add("BinaryOp", [last, "black"], "0=0")
         (last,) = graph.add("Pooling", [last], "0=0 1=3 2=2 3=1 5=1")  # maximum of 3x3, stride 2, padding 1
+        (last,) = graph.add("ReLU", [last])
         self.outputs = []
         for stage in net.channels:
             for block in net.get_submodule(stage).children():
@@ -59,14 +61,19 @@ class WinogradResNet:
 
     def __call__(self, images: Float[Tensor, "n c h w"]) -> list[Tensor]:
         """What the network's own `forward` returns for images in [0, 1]."""
+        if self.size != images.shape[-2:]:
+            self.size = images.shape[-2:]
+            black = self.net.standardised(images.new_zeros(1, 1, *self.size))
+            self.black = self.net.conv1(black)[0].contiguous()
         # One image per thread: the threads that PyTorch and ncnn each keep would get in each other's way.
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            each = threads.map(self._maps, F.pad(images, (0, 0, 0, 0, 0, 1), value=1.0))
+            each = threads.map(self._maps, images.contiguous())
             return [torch.stack(maps) for maps in zip(*each, strict=True)]
 
     def _maps(self, image: Float[Tensor, "c h w"]) -> list[Tensor]:
         run = self.engine.create_extractor()
         run.input("image", ncnn.Mat(image.numpy()))
+        run.input("black", ncnn.Mat(self.black.numpy()))
         maps = []
         for name in self.outputs:
             status, found = run.extract(name)
@@ -76,23 +83,20 @@ class WinogradResNet:
         return maps
 
 
-def _for_raw_images(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
-    """The same convolution for images in [0, 1] with one more channel, of ones.
+def _of_raw_images(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
+    """A convolution of images in [0, 1]; a black image's map added, it is that of standardised images.
 
-    What standardising subtracts becomes the weight of the ones: as a bias it would be wrong at the
-    border, where zeros are padded after standardising. Equal channels of grey images become one.
+    A grey image then needs no three equal channels. What standardising subtracts is no mere bias:
+    the border is padded with zeros after it.
     """
-    assert conv.bias is not None  # of the batch norm that was folded into it
-    mean, std = (conv.weight.new_tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
-    scaled = conv.weight.detach() / std
-    shift = -(scaled * mean).sum(dim=1, keepdim=True)
+    weight = conv.weight.detach() / conv.weight.new_tensor(STD).view(1, 3, 1, 1)
     if channels == 1:
-        scaled = scaled.sum(dim=1, keepdim=True)
-    raw = nn.utils.skip_init(
-        nn.Conv2d, channels + 1, conv.out_channels, conv.kernel_size[0], conv.stride[0], conv.padding[0]
+        weight = weight.sum(dim=1, keepdim=True)
+    raw = nn.utils.skip_init(  # leaves the random numbers of a training that goes on as they are
+        nn.Conv2d, channels, conv.out_channels, conv.kernel_size[0], conv.stride[0], conv.padding[0]
     )
-    raw.weight.data.copy_(torch.cat([scaled, shift], dim=1))
-    raw.bias.data.copy_(conv.bias.data)
+    raw.weight.data.copy_(weight)
+    raw.bias.data.zero_()
     return raw
 
 
@@ -100,8 +104,8 @@ class _Graph:
     """A network in ncnn's own terms: a line per layer, and all weights one after another."""
 
     def __init__(self) -> None:
-        self.lines = ["Input image 0 1 image"]
-        self.values = 1
+        self.lines = ["Input image 0 1 image", "Input black 0 1 black"]
+        self.values = len(self.lines)
         self.weights = bytearray()
 
     def text(self) -> str:
