@@ -1,28 +1,31 @@
 """Whole runs side by side: from files to decisions, with `intact screen` and anomalib's Engine.
 
-    INTACT_DATA=... INTACT_WEIGHTS=... ../peer/bin/python benchmarks/peer_screen.py [--pack lung_ct]
+    INTACT_DATA=... INTACT_WEIGHTS=... ../peer/bin/python benchmarks/peer_screen.py [--methods patchcore]
 
 Environment as for peer_anomalib.py. Both sides fit on the pack's normals and then screen an archive,
 its test images several times over, from their files with the same ResNet-18 weights: so many files
-that the seconds in which `intact screen` starts its processes do not decide; they are counted. Each
-does what its users get: we read at full depth, calibrate, write findings and heat maps at the
-image's own size; anomalib's Engine reads 8-bit RGB, scores, normalises and hands tensors back (its
-pictures are switched off, and it is given batches, which alone it makes only of images of one size).
-Then both get a DICOM series of 4,096 grey levels (an MR diffusion map of 20 slices). The pack is a
-small one: of the others, anomalib's PatchCore takes up to an hour to choose its coreset.
-Rows go to benchmarks/results/peer_screen.csv.
+that what each needs to start does not decide. Each does what its users get: we read at full depth,
+calibrate, write findings and heat maps at the image's own size; anomalib's Engine reads 8-bit RGB,
+scores, normalises and hands tensors back (its pictures are switched off, and it is given batches,
+which alone it makes only of images of one size). The sides take turns, several times over, because
+a machine is not equally fast at every minute. Then both get a DICOM series of 4,096 grey levels (an
+MR diffusion map of 20 slices). The pack is a small one: of the others, anomalib's PatchCore takes up
+to an hour to choose its coreset. Rows go to benchmarks/results/peer_screen.csv.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -34,6 +37,8 @@ from results import environment, replace_rows
 SIZE = 224
 HELD_OUT = 0.25  # of the normals, for anomalib to normalise its scores by
 COPIES = 6
+ROUNDS = 3
+Screen = Callable[[Path], int]  # screens a folder; how many images were scored
 
 
 def make_archive(pack: Path, folder: Path) -> Path:
@@ -43,34 +48,25 @@ def make_archive(pack: Path, folder: Path) -> Path:
     return folder
 
 
-def ours(method: str, pack: Path, archive: Path, series: Path, folder: Path) -> dict[str, Any]:
-    """Seconds to fit, images screened per second, and how many slices of the series were scored."""
-    started = time.perf_counter()
+def ours(method: str, pack: Path, folder: Path) -> Screen:
+    """Fit with `intact fit`'s defaults."""
     intact.fit([pack / "train" / "good"], method=method).model.save(folder / "model")
-    fitted = time.perf_counter()
-    outcome = intact.screen([archive], folder / "out", models=[folder / "model"])
-    done = time.perf_counter()
-    on_series = intact.screen([series], folder / "series", models=[folder / "model"])
-    return {
-        "fit_s": fitted - started,
-        "images": outcome.run["counts"]["images"],
-        "images_s": outcome.run["counts"]["images"] / (done - fitted),
-        "dicom_series": "not read" if on_series.errors else "read as one volume and scored",
-    }
+    runs = itertools.count()
+
+    def screen(files: Path) -> int:
+        outcome = intact.screen([files], folder / f"run {next(runs)}", models=[folder / "model"])
+        return int(outcome.run["counts"]["images"])
+
+    return screen
 
 
-def theirs(method: str, pack: Path, archive: Path, series: Path, folder: Path) -> dict[str, Any]:
-    """The same with anomalib's models, folder dataset and Engine."""
+def theirs(method: str, pack: Path, folder: Path) -> Screen:
+    """Fit anomalib's model with its folder dataset and Engine."""
     import_anomalib()
     from anomalib.data import Folder, PredictDataset
     from anomalib.engine import Engine
     from anomalib.models import Padim, Patchcore
     from torchvision.transforms.v2 import Resize
-
-    def images_of(folder: Path) -> DataLoader:
-        """In batches, which its Engine would not make of images of different sizes."""
-        dataset = PredictDataset(folder, Resize((SIZE, SIZE), antialias=True))
-        return DataLoader(dataset, BATCH, collate_fn=dataset.collate_fn)
 
     plain = {
         "visualizer": False,
@@ -87,19 +83,16 @@ def theirs(method: str, pack: Path, archive: Path, series: Path, folder: Path) -
         test_split_mode="none", val_split_mode="from_train", val_split_ratio=HELD_OUT,
     )  # fmt: skip
     engine = Engine(default_root_dir=folder, accelerator="cpu", logger=False, enable_progress_bar=False)
-    started = time.perf_counter()
     engine.fit(model, data)
-    fitted = time.perf_counter()
-    found = engine.predict(model, dataloaders=images_of(archive), return_predictions=True)
-    done = time.perf_counter()
-    try:
-        engine.predict(model, dataloaders=images_of(series), return_predictions=True)
-        told = "scored"
-    except Exception as error:  # whatever it says is the finding
-        told = f"{type(error).__name__}: {error}".splitlines()[0].replace(str(series), series.name)
-    images = sum(len(batch.pred_score) for batch in found)
-    speed = images / (done - fitted)
-    return {"fit_s": fitted - started, "images": images, "images_s": speed, "dicom_series": told}
+
+    def screen(files: Path) -> int:
+        dataset = PredictDataset(files, Resize((SIZE, SIZE), antialias=True))
+        # In batches, which its Engine would not make of images of different sizes.
+        images = DataLoader(dataset, BATCH, collate_fn=dataset.collate_fn)
+        found = engine.predict(model, dataloaders=images, return_predictions=True)
+        return sum(len(batch.pred_score) for batch in found)
+
+    return screen
 
 
 def main() -> None:
@@ -112,16 +105,47 @@ def main() -> None:
     pack = Path(os.environ["INTACT_DATA"]) / asked.pack
     series = Path(os.environ["INTACT_DATA"]) / "dicom" / "series_mr_adc_prostate"
     for method in asked.methods:
-        rows = []
-        for side in (ours, theirs):
-            with tempfile.TemporaryDirectory() as folder:
-                archive = make_archive(pack, Path(folder, "archive"))
-                measured = side(method, pack, archive, series, Path(folder))
-            rows.append({"side": "intact" if side is ours else "anomalib"} | measured)
-            print(pack.name, method, rows[-1], flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            rows = compare(method, pack, series, Path(folder))
         keys = {"pack": asked.pack, "method": method}
         told = {"peer_version": version("anomalib")} | environment()
         replace_rows("peer_screen.csv", keys, [keys | row | told for row in rows])
+
+
+def compare(method: str, pack: Path, series: Path, folder: Path) -> list[dict[str, Any]]:
+    """A row of each side: seconds to fit, images screened per second, what the series came to."""
+    archive = make_archive(pack, folder / "archive")
+    screens: dict[str, Screen] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    for side, fit in (("intact", ours), ("anomalib", theirs)):
+        (folder / side).mkdir()
+        started = time.perf_counter()
+        screens[side] = fit(method, pack, folder / side)
+        rows[side] = {"side": side, "fit_s": time.perf_counter() - started}
+    speeds: dict[str, list[float]] = {side: [] for side in screens}
+    for _ in range(ROUNDS):
+        for side, screen in screens.items():
+            started = time.perf_counter()
+            rows[side]["images"] = screen(archive)
+            speeds[side].append(rows[side]["images"] / (time.perf_counter() - started))
+            print(pack.name, method, side, f"{speeds[side][-1]:.1f} images/s", flush=True)
+    for side, screen in screens.items():
+        rows[side] |= {
+            "images_s": median(speeds[side]),
+            "images_s_least": min(speeds[side]),
+            "images_s_most": max(speeds[side]),
+            "dicom_series": answer(screen, series),
+        }
+    return list(rows.values())
+
+
+def answer(screen: Screen, series: Path) -> str:
+    """What a program says to a folder with the slices of a volume."""
+    try:
+        found = screen(series)
+    except Exception as error:  # whatever it says is the finding
+        return f"{type(error).__name__}: {error}".splitlines()[0].replace(str(series), series.name)
+    return "read as one volume and scored" if found == 1 else f"scored as {found} images"
 
 
 if __name__ == "__main__":
