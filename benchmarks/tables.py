@@ -217,9 +217,7 @@ def screened() -> str:
     for method in dict.fromkeys(method for method, _ in rows):
         ours, theirs = rows[method, "intact"], rows[method, "anomalib"]
         ratio = float(ours["images_s"]) / float(theirs["images_s"])
-        lines.append(
-            f"`{method}` {per_second(ours)} and {per_second(theirs)} images/s, a ratio of {ratio:.1f}"
-        )
+        lines.append(f"`{method}` {per_second(ours)} and {per_second(theirs)} images/s, ratio {ratio:.1f}")
         answers = {"Intact": ours["dicom_series"], "anomalib": f"`{theirs['dicom_series']}`"}
         about = (
             f"From {int(ours['images']):,} files (the test images of {plain(ours['pack'])}, several times "
