@@ -36,6 +36,10 @@ def raising(items):
     raise RuntimeError("a fault of the program")
 
 
+def the_variable(items):
+    return [os.environ.get("SET_LATER") for _ in items]
+
+
 def lost(item, reason):
     return f"{item}: {reason}"
 
@@ -47,6 +51,12 @@ def test_results_come_in_the_order_of_the_batches(workers):
 
 def test_a_slow_batch_does_not_change_the_order():
     assert list(run(slow_first, BATCHES, lost, workers=2, timeout=60)) == EXPECTED
+
+
+def test_workers_have_the_environment_of_their_own_run(monkeypatch):
+    assert list(run(the_variable, [[1]], lost, workers=1, timeout=60)) == [[None]]
+    monkeypatch.setenv("SET_LATER", "yes")
+    assert list(run(the_variable, [[1]], lost, workers=1, timeout=60)) == [["yes"]]
 
 
 def test_an_item_that_kills_its_worker_is_lost_alone():
