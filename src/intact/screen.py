@@ -89,8 +89,6 @@ def screen(
         OutputError: Results cannot be written; what was written stays, the same call goes on.
     """
     out = Path(out)
-    if workers != 0:
-        local.warm_up()
     loaded = _load_models(models, alpha)
     entries = _find(paths, out, labels)
     _warn_of_misfits(loaded, entries)

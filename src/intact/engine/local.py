@@ -99,7 +99,7 @@ def run(
             yield step(list(batch))
         return
     source: Iterator[tuple[int, Sequence[Item]]] = enumerate(batches)
-    warm_up()
+    _start_server()
     crew = [Worker(step) for _ in range(workers)]
     done: dict[int, list[Result]] = {}
     following = 0
@@ -131,11 +131,10 @@ def run(
             worker.stop()
 
 
-def warm_up() -> None:
-    """Start the process that workers are forked from; it goes on importing in the background.
+def _start_server() -> None:
+    """Start the process that workers are forked from, once; it imports and then waits.
 
-    Forking this process, which may run OpenMP threads, can hang, and a new one takes seconds to
-    import. Optional: the first worker does it, too.
+    Forking this process, which may run OpenMP threads, can hang, and a new one takes seconds to import.
     """
     with _interrupts_held():
         mp.get_context("forkserver").set_forkserver_preload(["intact"])
