@@ -33,7 +33,7 @@ bench: $(VENV)/.test  ## rerun the published numbers; needs INTACT_DATA and INTA
 	OMP_NUM_THREADS=1 $(PY) benchmarks/segment_learned.py
 	OMP_NUM_THREADS=1 $(PY) benchmarks/segment_speed.py
 
-docs: $(VENV)/.test  ## fill README's tables from benchmarks/results
+docs: $(VENV)/.test  ## write docs/results and README's tables from benchmarks/results
 	$(PY) benchmarks/tables.py
 
 # The tests open reports in a browser and let DCMTK read DICOM files. Where the two can be installed they

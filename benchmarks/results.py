@@ -1,4 +1,4 @@
-"""Rows of results on disk: CSV files that carry where and with what they were measured."""
+"""Rows of results: CSV files that carry where and with what they were measured, and Markdown of them."""
 
 from __future__ import annotations
 
@@ -55,3 +55,19 @@ def replace_rows(name: str, keys: dict[str, Any], rows: Sequence[dict[str, Any]]
 def spread(name: str, interval: Any) -> dict[str, float]:
     """An interval as three columns."""
     return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+
+
+def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def plain(name: str) -> str:
+    """The name of a folder, as people write it."""
+    return name.replace("_", " ")
+
+
+def page(*parts: str) -> str:
+    """Paragraphs, headings and tables one below the other; empty ones, of what was not measured, left out."""
+    return "\n\n".join(part for part in parts if part)
