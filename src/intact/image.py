@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Photometric = Literal["MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "PALETTE COLOR"]
+MADE = "made by a program, "  # how a comment in a file begins that holds an image's `made`
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class Image:
         identity: Where the image came from.
         header: What it was read from, kept for writing it back (pydicom Dataset of the first
             file, nibabel image header, or None).
+        made: What made it, where it is no record of a patient ("forged by intact 0.1.0: ..."). Files
+            carry it, so that what was made can never be taken for what was measured.
         notes: What reading had to assume, in words for the user.
     """
 
@@ -104,6 +107,7 @@ class Image:
     palette_first: int = 0
     identity: Identity = Identity()
     header: Any = field(default=None, repr=False)
+    made: str = ""
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -255,3 +259,8 @@ def _ybr_to_rgb(pixels: NDArray[Any], bits: int) -> NDArray[np.float32]:
         [luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], axis=-1
     )
     return np.clip(rgb, 0.0, 2.0**bits - 1.0).astype(np.float32)
+
+
+def made_of(comment: str) -> str:
+    """What an image's `made` was when it was written, told by the comment in its file."""
+    return comment.partition(MADE)[2].strip()

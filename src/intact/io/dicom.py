@@ -25,7 +25,7 @@ from intact.image import Identity, Image
 from intact.io.codecs import COLOURS, GREYS, PIXELS, decode
 from intact.io.elements import integer, tag, text
 from intact.io.geometry import locate
-from intact.io.meaning import read_padding, read_palette, read_scale, read_voi, read_windows
+from intact.io.meaning import read_made, read_padding, read_palette, read_scale, read_voi, read_windows
 from intact.io.source import EMPTY, Source
 
 
@@ -115,6 +115,7 @@ def _read(data: bytes, name: str) -> Image:
             palette_first=first,
             identity=_identity(dataset, name),
             header=dataset,
+            made=read_made(dataset),
             notes=tuple(dict.fromkeys(notes)),
         )
     for keyword in PIXELS:

@@ -25,6 +25,7 @@ from pydicom.valuerep import DSfloat
 
 from intact.errors import UsageError
 from intact.image import Image, Scale
+from intact.io.meaning import MADE_CREATOR, MADE_ELEMENT, MADE_GROUP
 
 _CLASSES = {
     "CT": CTImageStorage,
@@ -93,6 +94,12 @@ def describe_scale(dataset: Dataset, scale: Scale) -> None:
     dataset.RescaleSlope, dataset.RescaleIntercept = _decimal(slope), _decimal(intercept)
     if scale.unit or "RescaleType" not in dataset:
         dataset.RescaleType = scale.unit or "US"
+
+
+def mark_made(dataset: Dataset, made: str) -> None:
+    """Say in a data set that a program made its content: Synthetic Data, and by what in a private element."""
+    dataset.SyntheticData = "YES"
+    dataset.private_block(MADE_GROUP, MADE_CREATOR, create=True).add_new(MADE_ELEMENT, "LO", made[:64])
 
 
 def place_plane(dataset: Dataset, image: Image, index: int) -> None:

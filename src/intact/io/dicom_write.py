@@ -32,7 +32,7 @@ from intact.image import Image
 from intact.io.atomic import put
 from intact.io.codecs import decode
 from intact.io.dicom import quiet
-from intact.io.dicom_new import describe_scale, new_dataset, place_plane, stored_bits
+from intact.io.dicom_new import describe_scale, mark_made, new_dataset, place_plane, stored_bits
 
 Compression = Literal["none", "rle", "jpeg-ls", "jpeg-2000"]
 
@@ -169,6 +169,8 @@ def _encoded(image: Image, dataset: Dataset, compress: Compression) -> bytes:
     """The bytes of the file."""
     if compress not in get_args(Compression):
         raise UsageError(f"compress={compress!r} is not one of {', '.join(get_args(Compression))}")
+    if image.made:
+        mark_made(dataset, image.made)
     source = UID(dataset.file_meta.TransferSyntaxUID)
     keep = compress == "none" and source in UncompressedTransferSyntaxes
     syntax = source if keep else ExplicitVRLittleEndian

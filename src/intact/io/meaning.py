@@ -18,6 +18,7 @@ from intact.image import Scale, VoiTable, Window
 from intact.io.elements import group, item, numbers, tag, text
 
 _Function = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+MADE_GROUP, MADE_CREATOR, MADE_ELEMENT = 0x0011, "INTACT MADE", 0x01  # by what an image was made
 _UNITS = {"GY": "Gy", "RELATIVE": "relative", "US": ""}  # "US" means unspecified here
 
 
@@ -129,6 +130,16 @@ def read_palette(dataset: Dataset, notes: list[str]) -> tuple[NDArray[Any] | Non
         "the indices were taken for grey values"
     )
     return None, 0
+
+
+def read_made(dataset: Dataset) -> str:
+    """What made an image that says it is none of a patient: Synthetic Data (0008,001C)."""
+    if text(dataset, "SyntheticData") != "YES":
+        return ""
+    try:
+        return str(dataset.private_block(MADE_GROUP, MADE_CREATOR)[MADE_ELEMENT].value)
+    except KeyError:
+        return "by an unnamed program"
 
 
 def _rescale(dataset: Dataset, frame: int) -> Dataset:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intact.errors import InputError, NotAnImageError, UnreadableError, UsageError
-from intact.image import Identity, Image, Photometric, Scale, Window
+from intact.image import MADE, Identity, Image, Photometric, Scale, Window, made_of
 from intact.io.atomic import put
 from intact.io.limits import check_size
 
@@ -114,6 +114,7 @@ def _read(data: bytes, name: str, voxels: bytes | None) -> Image:
         windows=_window(header),
         identity=Identity(path=name),
         header=header,
+        made=made_of(bytes(header["descrip"]).decode("latin-1").strip("\0")),
         notes=tuple(notes),
     )
 
@@ -208,6 +209,8 @@ def _header_for(image: Image) -> Any:
         if image.affine is not None and (known is None or (known != image.affine).any()):
             header.set_xyzt_units("mm", header.get_xyzt_units()[1])
             _set_space(header, image)
+    if image.made:
+        header["descrip"] = f"{MADE}{image.made}".encode("latin-1", "replace")[:79]
     if image.colour:
         header.set_data_dtype(_RGB24)
     else:

@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
 from intact.errors import UsageError
-from intact.image import Image
+from intact.image import MADE, Image
 
 _GREY, _RGB, _INDEX = 0, 2, 3  # colour types, PNG specification 11.2.2
 _UP = 2  # filter type: difference to the row above, PNG specification 9.2
@@ -58,6 +58,8 @@ def encode_png(image: Image) -> bytes:
     height, width = pixels.shape[:2]
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
     chunks = [_chunk(b"IHDR", header)]
+    if image.made:
+        chunks.append(_chunk(b"tEXt", f"Comment\0{MADE}{image.made}".encode("latin-1", "replace")))
     if kind == _INDEX and image.palette is not None:
         chunks.append(_chunk(b"PLTE", image.palette[:256].astype(np.uint8).tobytes()))
     chunks.append(_chunk(b"IDAT", zlib.compress(_filtered(_packed(pixels, depth)), 6)))

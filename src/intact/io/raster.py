@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
 from intact.errors import InputError, NotAnImageError, UnreadableError, UsageError
-from intact.image import Identity, Image, Photometric
+from intact.image import Identity, Image, Photometric, made_of
 from intact.io.atomic import put
 from intact.io.formats import HEAD, describe, sniff
 from intact.io.limits import check_size
@@ -92,7 +93,8 @@ def _read_picture(data: bytes, name: str) -> Image:
         orientation = picture.getexif().get(_EXIF_ORIENTATION, _ONE_TO_ONE)
         if orientation != _ONE_TO_ONE:
             notes.append(f"EXIF orientation {orientation} says it should be turned; kept as stored")
-        return _image(samples, bits, palette, name, notes)
+        image = _image(samples, bits, palette, name, notes)
+        return replace(image, made=made_of(str(picture.info.get("Comment", ""))))
 
 
 def _samples(picture: ImageFile, data: bytes, notes: list[str]) -> tuple[NDArray[Any], int]:
@@ -177,6 +179,10 @@ def _encode_npy(image: Image) -> bytes:
         )
     if len(image.shape) > 3:
         raise UsageError(f"NPY images have two or three axes, not {image.shape}; write .nii.gz")
+    if image.made:
+        raise UsageError(
+            "NPY has no place to say that an image was made by a program; write .png, .tif, .nii.gz or .dcm"
+        )
     stream = io.BytesIO()
     np.save(stream, pixels, allow_pickle=False)
     return stream.getvalue()

@@ -58,7 +58,8 @@ def decode_tiff(data: bytes, name: str) -> Image:
             identity=Identity(path=name),
         )
         spacing = _spacing(tiff, page, len(image.shape), notes)
-    return replace(image, spacing=spacing, notes=tuple(notes))
+        made = str(tiff.shaped_metadata[0].get("made", "")) if tiff.shaped_metadata else ""
+    return replace(image, spacing=spacing, made=made, notes=tuple(notes))
 
 
 def encode_tiff(image: Image) -> bytes:
@@ -75,6 +76,8 @@ def encode_tiff(image: Image) -> bytes:
     options: dict[str, Any] = {"metadata": {"axes": "TZYX"[-len(image.shape) :]}}
     if image.colour:
         options["metadata"]["axes"] += "S"
+    if image.made:
+        options["metadata"]["made"] = image.made
     if image.spacing:
         rows, columns = image.spacing[-2:]
         options["metadata"]["spacing_mm"] = [float(s) for s in image.spacing]
