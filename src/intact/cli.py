@@ -19,6 +19,7 @@ from intact import (
     cli_bench,
     cli_bench_anomaly,  # noqa: F401 - adds its command to bench_app
     cli_classify,
+    cli_forge,
     cli_keys,
     cli_protect,
     cli_segment,
@@ -211,14 +212,16 @@ def screen(
 
 @app.command(epilog=EXIT_CODES)
 def methods(as_json: AsJson = False) -> None:
-    """List detectors, segmenters and attacks, their papers and their parameters."""
+    """List detectors, segmenters, makers of forgeries and attacks, their papers and their parameters."""
     from intact.anomaly import METHODS as DETECTORS
+    from intact.forge import KINDS
     from intact.protect.attack import METHODS as ATTACKS
     from intact.segment import METHODS as SEGMENTERS
 
     listed: list[tuple[str, str, Any]] = [
         *((name, "detect", kind) for name, kind in DETECTORS.items()),
         *((name, "segment", kind) for name, kind in SEGMENTERS.items()),
+        *((name, "forge", kind) for name, kind in KINDS.items()),
         *((name, "protect", kind) for name, kind in ATTACKS.items()),
     ]
     fields = {name: {f.name: f.default for f in dataclasses.fields(kind)} for name, _, kind in listed}
@@ -253,7 +256,13 @@ def demo(
     _print_outcome(outcome.run, outcome.out)
 
 
-for command in (cli_segment.segment, cli_protect.protect, cli_protect.restore, cli_protect.verify):
+for command in (
+    cli_segment.segment,
+    cli_forge.forge,
+    cli_protect.protect,
+    cli_protect.restore,
+    cli_protect.verify,
+):
     app.command(epilog=EXIT_CODES)(command)
 app.add_typer(cli_keys.key_app, name="key")
 app.add_typer(cli_keys.ledger_app, name="ledger")

@@ -2,7 +2,7 @@
 
 from intact.io.dicom import read_dicom
 from intact.io.dicom_write import write_dicom, write_series
-from intact.io.discover import Rejected, Unit, index, read_some, read_unit
+from intact.io.discover import Rejected, Unit, index, read_some, read_unit, stems
 from intact.io.files import read, write
 from intact.io.nifti import read_nifti, write_nifti
 from intact.io.source import Source
@@ -17,6 +17,7 @@ __all__ = [
     "read_nifti",
     "read_some",
     "read_unit",
+    "stems",
     "write",
     "write_dicom",
     "write_nifti",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -143,6 +144,20 @@ def read_unit(unit: Unit) -> Image:
     if unit.format == "nifti":
         return read_nifti(data, first.name, *(other.read() for other in others))
     return read_raster(data, first.name)
+
+
+def stems(entries: Sequence[Unit | Rejected]) -> dict[str, str]:
+    """What files made of each image are called: like it, with a number where two are called alike.
+
+    Returns:
+        By the unit's name.
+    """
+    seen: Counter[str] = Counter()
+    called = {}
+    for unit in (entry for entry in entries if isinstance(entry, Unit)):
+        seen[unit.stem] += 1
+        called[unit.name] = unit.stem if seen[unit.stem] == 1 else f"{unit.stem}-{seen[unit.stem]}"
+    return called
 
 
 def read_some(units: Sequence[Unit], count: int, seed: int) -> list[Image]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from intact.engine import local
 from intact.errors import InputError, UsageError
 from intact.findings import Findings, Row
 from intact.image import Image
-from intact.io import Rejected, Unit, index, read_unit
+from intact.io import Rejected, Unit, index, read_unit, stems
 from intact.metrics.segmentation import compare
 from intact.model import batched
 from intact.report.overlay import draw_overlay
@@ -180,7 +179,7 @@ def segment_archive(
     cores = len(os.sched_getaffinity(0))
     workers = min(cores if workers is None else workers, -(-len(entries) // BATCH))
     threads = max(1, cores // workers) if workers else 0
-    worker = Worker(by, str(out), format, _stems(entries), known, threads)
+    worker = Worker(by, str(out), format, stems(entries), known, threads)
     started = time.monotonic()
     with Findings(out, _describe(paths, by, format, truth or {}), same=SAME) as findings:
         for folder in ("masks", "overlays"):
@@ -212,16 +211,6 @@ def _describe(
         "truth": {label: str(folder) for label, folder in truth.items()},
         "complete": False,
     }
-
-
-def _stems(entries: Sequence[Unit | Rejected]) -> dict[str, str]:
-    """What the files of each image are called: like it, with a number where two are called alike."""
-    seen: Counter[str] = Counter()
-    stems = {}
-    for unit in (entry for entry in entries if isinstance(entry, Unit)):
-        seen[unit.stem] += 1
-        stems[unit.name] = unit.stem if seen[unit.stem] == 1 else f"{unit.stem}-{seen[unit.stem]}"
-    return stems
 
 
 def _measures(mask: Mask, image: Image) -> dict[str, Any]:

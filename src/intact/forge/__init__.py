@@ -1,0 +1,26 @@
+"""Makers of forgeries: each knows exactly what it changed, and marks what it made."""
+
+from intact.forge.base import BORDER, FORGED, GENUINE, SOURCE, Forger, Forgery, pixel_digest
+from intact.forge.copy_move import CopyMove
+from intact.forge.lesion import Erase, Inject
+from intact.forge.process import Blur, Contrast, Noise, Recompress, Resample, Rewindow
+from intact.forge.remove import Remove
+from intact.forge.splice import Splice
+from intact.forge.untouched import Untouched
+
+KINDS: dict[str, type[Forger]] = {
+    "untouched": Untouched,
+    "copy_move": CopyMove,
+    "splice": Splice,
+    "remove": Remove,
+    "inject": Inject,
+    "erase": Erase,
+    "recompress": Recompress,
+    "resample": Resample,
+    "blur": Blur,
+    "noise": Noise,
+    "contrast": Contrast,
+    "rewindow": Rewindow,
+}
+
+__all__ = ["BORDER", "FORGED", "GENUINE", "KINDS", "SOURCE", "Forger", "Forgery", "pixel_digest"]
