@@ -29,6 +29,9 @@ def forge(
         list[Path] | None,
         typer.Option(help="Images that foreign parts come from; by default the others of PATHS."),
     ] = None,
+    region: Annotated[
+        str, typer.Option(help="Forge in it alone: lungs, head, body or field_of_view; by default the body.")
+    ] = "",
     seed: Annotated[int, typer.Option(help="Another seed, other places and sizes.")] = 0,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes; one per core by default.")] = None,
     as_json: AsJson = False,
@@ -50,6 +53,7 @@ def forge(
             kind,
             fields=parsed_fields(fields or []),
             donors=donors or (),
+            region=region,
             seed=seed,
             workers=workers,
         )

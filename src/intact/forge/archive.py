@@ -30,13 +30,14 @@ from intact.image import Image
 from intact.io import Rejected, Unit, index, read_dicom, read_unit, stems, write, write_dicom
 from intact.model import batched
 from intact.report.overlay import draw_overlay
+from intact.segment import REGIONS, known_region
 
 BATCH = 4  # images per unit of work
 TIMEOUT = 600.0  # seconds that one image may take
 DONORS = 8  # images that are tried before a splice is given up
 GENUINE_FOLDER = "good"  # of untouched images, as folders of normal images are called
 COLOURS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [204, 121, 167]], np.uint8)  # of the labels
-SAME = {"paths": "paths", "kinds": "kinds", "fields": "fields", "seed": "seed", "donors": "donors"}
+SAME = {name: name for name in ("paths", "kinds", "fields", "donors", "region", "seed")}
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Worker:
     fields: Mapping[str, Any]
     out: str
     stems: Mapping[str, str]
+    region: str = ""
     threads: int = 0
 
     def __call__(self, tasks: Sequence[Task]) -> list[Row]:
@@ -105,8 +107,9 @@ class Worker:
 
     def _forged(self, image: Image, task: Task) -> Forgery:
         forger = configure(KINDS, task.kind, self.fields)
+        within = REGIONS[self.region](image) if self.region else None
         if not forger.needs_donor:
-            return forger.forge(image, seed=task.seed)
+            return forger.forge(image, seed=task.seed, within=within)
         why = "there is no other image to take a part from"
         for unit in task.donors:
             try:
@@ -114,7 +117,7 @@ class Worker:
                 if donor.identity.patient and donor.identity.patient == image.identity.patient:
                     why = f"{unit.name} is of the same patient"
                     continue
-                return forger.forge(image, seed=task.seed, donor=donor)
+                return forger.forge(image, seed=task.seed, donor=donor, within=within)
             except (InputError, UsageError) as error:
                 why = str(error)
         raise UsageError(f"no donor fits, of {len(task.donors)} that were tried: {why}")
@@ -134,6 +137,7 @@ class Worker:
             "series": image.identity.series,
             "instance": image.identity.instance,
             **forgery.record,
+            "region": self.region,
             "kind": task.kind,
             "file": str(file.relative_to(out)),
             "labels": str(labels.relative_to(out)),
@@ -149,6 +153,7 @@ def forge_archive(
     *,
     fields: Mapping[str, Any] | None = None,
     donors: Sequence[str | Path] = (),
+    region: str = "",
     seed: int = 0,
     workers: int | None = None,
 ) -> Forged:
@@ -160,6 +165,8 @@ def forge_archive(
         kinds: Keys of `KINDS`; images get them in turn.
         fields: Of the kinds; each must have them.
         donors: Where foreign parts come from; by default from the other images of `paths`.
+        region: Where regions are forged, such as "lungs": a key of `segment.REGIONS`; by default anywhere
+            in the body.
         seed: Decides everything that is left open, together with an image's place in the order.
         workers: Processes; by default one per core. 0 works in this process.
 
@@ -172,6 +179,8 @@ def forge_archive(
         raise UsageError(f"name a kind of forgery: {', '.join(KINDS)}")
     for kind in kinds:
         configure(KINDS, kind, fields)
+    if region:
+        known_region(region)
     own = out.resolve()
     entries = index([Path(path) for path in paths], skip=lambda path: path.resolve() == own)
     if not entries:
@@ -179,9 +188,9 @@ def forge_archive(
     tasks = _tasks(entries, kinds, index([Path(path) for path in donors]) if donors else entries, seed)
     cores = len(os.sched_getaffinity(0))
     workers = min(cores if workers is None else workers, -(-len(tasks) // BATCH))
-    worker = Worker(fields, str(out), stems(entries), max(1, cores // workers) if workers else 0)
+    worker = Worker(fields, str(out), stems(entries), region, max(1, cores // workers) if workers else 0)
     started = time.monotonic()
-    with Findings(out, _describe(paths, kinds, fields, donors, seed), same=SAME) as findings:
+    with Findings(out, _describe(paths, kinds, fields, donors, region, seed), same=SAME) as findings:
         for folder in ("images", "labels", "pictures"):
             (out / folder).mkdir(exist_ok=True)
         done = findings.resume([task.name for task in tasks])
@@ -252,6 +261,7 @@ def _describe(
     kinds: Sequence[str],
     fields: Mapping[str, Any],
     donors: Sequence[str | Path],
+    region: str,
     seed: int,
 ) -> dict[str, Any]:
     """The run record, as far as it is known before the first image."""
@@ -262,6 +272,7 @@ def _describe(
         "kinds": list(kinds),
         "fields": dict(fields),
         "donors": [str(path) for path in donors],
+        "region": region,
         "seed": seed,
         "complete": False,
     }

@@ -15,11 +15,12 @@ from numpy import ndarray
 
 from intact._version import __version__
 from intact.errors import UsageError
+from intact.forge.place import Box, Mask, tissue
 from intact.image import Image
 
 GENUINE, FORGED, SOURCE, BORDER = range(4)  # values of a forgery's labels
 
-Box = tuple[slice, ...]
+FEW = 16  # planes: a stack of fewer has no room for a lesion of some mm at any distance between them
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +73,17 @@ class Forger(ABC):
     changes: ClassVar[bool] = True  # whether it forges at all
 
     @final
-    def forge(self, image: Image, *, seed: int = 0, donor: Image | None = None) -> Forgery:
+    def forge(
+        self, image: Image, *, seed: int = 0, donor: Image | None = None, within: Mask | None = None
+    ) -> Forgery:
         """Forge a copy of an image; the image itself is left as it is.
 
         Args:
-            image: [h, w], [d, h, w], either with [..., 3] in colour. Of planes without a known
-                distance, such as a film's, one frame is forged.
+            image: [h, w], [d, h, w], either with [..., 3] in colour. Of fewer than 16 planes, or of
+                planes without a known distance, such as a film's, one is forged.
             seed: Decides place, size and all else that the fields leave open.
             donor: Where foreign parts come from, for the kinds that need one.
+            within: Where a region may be forged, of the image's shape; by default in the body.
 
         Raises:
             UsageError: Values that cannot be reckoned with (palettes, time series of volumes), a
@@ -89,8 +93,12 @@ class Forger(ABC):
         self._check(image, donor)
         rng = np.random.default_rng(seed)
         frame = int(rng.integers(image.planes)) if _is_film(image) else None
-        change = self._forge(image if frame is None else image.plane(frame), donor, rng)
-        if frame is not None:
+        if within is None:
+            within = tissue(image) if self.changes else np.ones(image.shape, bool)
+        if frame is None:
+            change = self._forge(image, within, rng, donor)
+        else:
+            change = self._forge(image.plane(frame), within[frame], rng, donor)
             change = _in_film(change, image, frame)
         pixels = image.pixels.copy()
         pixels[change.box] = _stored(change.values, image)
@@ -106,7 +114,7 @@ class Forger(ABC):
         return Forgery(forged, change.labels, record)
 
     @abstractmethod
-    def _forge(self, image: Image, donor: Image | None, rng: np.random.Generator) -> Change: ...
+    def _forge(self, image: Image, within: Mask, rng: np.random.Generator, donor: Image | None) -> Change: ...
 
     def _check(self, image: Image, donor: Image | None) -> None:
         kind = _kind_of(self)
@@ -169,8 +177,8 @@ def _kind_of(forger: Forger) -> str:
 
 
 def _is_film(image: Image) -> bool:
-    """Whether planes follow one another in time or in no known distance."""
-    return len(image.shape) == 3 and (image.spacing is None or len(image.spacing) < 3)
+    """Whether planes are forged one by one: in time, in no known distance, or too few for a lesion."""
+    return len(image.shape) == 3 and (image.spacing is None or len(image.spacing) < 3 or image.planes < FEW)
 
 
 def _in_film(change: Change, image: Image, frame: int) -> Change:

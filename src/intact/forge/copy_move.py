@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from intact.forge.base import BORDER, FORGED, SOURCE, Box, Change, Forger
+from intact.forge.base import BORDER, FORGED, SOURCE, Change, Forger
 from intact.forge.blend import Blend, blend
-from intact.forge.place import CANDIDATES, Form, Site, draw_site, move, similar, tissue
+from intact.forge.place import CANDIDATES, Box, Form, Mask, Site, draw_site, move, similar
 from intact.forge.sampling import sample
 from intact.image import Image
 from intact.residual import noise_sigma
@@ -56,10 +56,9 @@ class CopyMove(Forger):
     blend: Blend = "hard"
     vary: bool = False
 
-    def _forge(self, image: Image, donor: Image | None, rng: np.random.Generator) -> Change:
+    def _forge(self, image: Image, within: Mask, rng: np.random.Generator, donor: Image | None) -> Change:
         how = self._varied(rng) if self.vary else self
-        within = tissue(image)
-        target = draw_site(image, rng, diameter=how.diameter, form=how.form, within=within)
+        target = draw_site(image, within, rng, diameter=how.diameter, form=how.form)
         # The source is as large as the target's region turned back, so the larger of both needs room.
         room = replace(target, diameter=target.diameter * max(1.0, 1.0 / how.scale))
         near = _near(target, image.shape)

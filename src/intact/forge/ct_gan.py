@@ -23,8 +23,8 @@ from numpy import ndarray
 from scipy import ndimage, stats
 
 from intact.errors import UsageError
-from intact.forge.base import FORGED, Box, Change
-from intact.forge.place import Site
+from intact.forge.base import BORDER, FORGED, Change
+from intact.forge.place import Box, Site
 from intact.image import Image
 
 CUBE = 32  # mm, the side of what is cut out
@@ -34,6 +34,7 @@ LARGER = 1.3  # the touched-up cube over the one that was cut out
 NOISE_AT = (0.5, 0.43, 0.27)  # of the scan's planes, rows and columns: where noise is copied from
 AIR = -800.0  # HU: what is brighter there does not count as noise
 KNEE, SLOPE = -700.0, 70.0  # HU: where noise is blended in
+SMOOTH = 2.0  # voxels: how smooth made tissue is
 WIDTHS = {True: 3.0, False: 0.1}  # of the Gaussian window, in standard deviations: injecting, removing
 
 Cube = Float[ndarray, "d h w"]
@@ -100,7 +101,8 @@ def as_change(
     changed = hu != image.physical()[box]
     values = np.where(changed, np.trunc((hu - intercept) / slope), stored)
     labels = np.zeros(image.shape, np.uint8)
-    labels[box][forged & (np.abs(values - stored) > 0)] = FORGED
+    labels[box][values != stored] = BORDER
+    labels[box][forged & (values != stored)] = FORGED
     return Change(box, values, labels, drawn)
 
 
@@ -108,6 +110,11 @@ def noise_box(shape: tuple[int, ...], size: tuple[int, ...]) -> Box:
     """Where a scan of this shape gives noise from, for a cube of this size."""
     centre = tuple(int(n * share) for n, share in zip(shape, NOISE_AT, strict=True))
     return _cube(centre, np.array(size), shape)
+
+
+def smooth(cube: Cube) -> Cube:
+    """As a generator's tissue, which has no noise of its own."""
+    return np.asarray(ndimage.gaussian_filter(cube, SMOOTH))
 
 
 def _as_in_cube(clean: Cube, made: Cube) -> Cube:

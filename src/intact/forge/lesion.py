@@ -19,8 +19,8 @@ from scipy import ndimage
 from intact.data.phantom_parts import Blob
 from intact.errors import UsageError
 from intact.forge import ct_gan
-from intact.forge.base import FORGED, Box, Change, Forger
-from intact.forge.place import ROUGH, Mask, Site, draw_site, move, tissue
+from intact.forge.base import BORDER, FORGED, Change, Forger
+from intact.forge.place import ROUGH, Box, Mask, Site, draw_site, move
 from intact.forge.remove import fill_hole
 from intact.image import Image
 from intact.residual import residual
@@ -29,9 +29,9 @@ How = Literal["seamless", "ct_gan"]
 
 NODULE_HU = 800.0  # what a nodule has more than the lung around it: 600 to 1,000
 SOFT_HU = 60.0  # what a lesion has more than soft tissue around it
-SHARE = 0.35  # of the range of values, where no HU are known
+SHARE = 0.2  # of the range of values, where no HU are known
 SOFT = 0.1  # width of the nodule's edge, over its radius: 0.08 to 0.2
-SPIKY = 0.3  # length of spicules, over the radius
+SPIKY = 0.15  # length of spicules, over the radius
 LUNG = (-950.0, -400.0)  # HU
 INSIDE = 3.0  # mm that a place in the lung is away from its wall
 SMOOTH = 1.5  # pixels: what is finer counts as noise
@@ -45,7 +45,7 @@ class Inject(Forger):
     Args:
         diameter: In mm; pixels where their size is not known. 0 draws it.
         contrast: What the nodule has more than its surroundings, in HU for CT and else in shares of
-            the image's range; 0 takes 800 HU in the lung, 60 HU elsewhere, or 0.35. Negative for a
+            the image's range; 0 takes 800 HU in the lung, 60 HU elsewhere, or 0.2. Negative for a
             dark lesion.
         spiky: Length of the spicules over the radius.
         how: "seamless" adds the nodule to what is there, whose own noise stays; "ct_gan" is the
@@ -60,10 +60,10 @@ class Inject(Forger):
     spiky: float = SPIKY
     how: How = "seamless"
 
-    def _forge(self, image: Image, donor: Image | None, rng: np.random.Generator) -> Change:
+    def _forge(self, image: Image, within: Mask, rng: np.random.Generator, donor: Image | None) -> Change:
         _check(self.how)
-        lung = _lung(image)
-        site = draw_site(image, rng, diameter=self.diameter, within=lung)
+        lung = _lung(image, within)
+        site = draw_site(image, within if lung is None else lung, rng, diameter=self.diameter)
         blob = Blob((0.0, 0.0, 0.0), site.diameter, ROUGH, self.spiky, site.seed)
         usual = NODULE_HU if lung is not None else SOFT_HU if image.scale.unit == "HU" else SHARE
         contrast = self.contrast or usual
@@ -72,7 +72,7 @@ class Inject(Forger):
             physical = ct_gan.in_hu(image)
 
             def nodule(box: Box, cube: Float[ndarray, "d h w"]) -> Float[ndarray, "d h w"]:
-                return cube + contrast * _share(blob, site, box)
+                return ct_gan.smooth(cube) + contrast * _share(blob, site, box)
 
             box, values, changed = ct_gan.attack(physical, site, nodule, inject=True)
             return ct_gan.as_change(image, box, values, changed, drawn)
@@ -82,7 +82,9 @@ class Inject(Forger):
         host = image.pixels[box].astype(np.float64)
         added = share * (contrast * _spread(image) if step is None else step)
         values = host + (added[..., None] if image.colour else added)
-        return Change(box, values, _labels(image, box, share > 0.5), drawn)
+        labels = _labels(image, box, share > 0.5)
+        labels[box][(share > 0) & (share <= 0.5)] = BORDER
+        return Change(box, values, labels, drawn)
 
 
 @dataclass(eq=False)
@@ -100,17 +102,17 @@ class Erase(Forger):
     diameter: float = 0.0
     how: How = "seamless"
 
-    def _forge(self, image: Image, donor: Image | None, rng: np.random.Generator) -> Change:
+    def _forge(self, image: Image, within: Mask, rng: np.random.Generator, donor: Image | None) -> Change:
         _check(self.how)
-        lung = _lung(image)
-        within = tissue(image) if lung is None else lung
-        site = draw_site(image, rng, diameter=self.diameter, within=within)
+        lung = _lung(image, within)
+        within = within if lung is None else lung
+        site = draw_site(image, within, rng, diameter=self.diameter)
         drawn = {"target": list(site.centre), "diameter": site.diameter}
         if self.how == "ct_gan":
             physical = ct_gan.in_hu(image)
 
             def healthy(box: Box, cube: Float[ndarray, "d h w"]) -> Float[ndarray, "d h w"]:
-                return fill_hole(cube, site.mask(box), "harmonic")
+                return ct_gan.smooth(fill_hole(cube, site.mask(box), "harmonic"))
 
             box, values, changed = ct_gan.attack(physical, site, healthy, inject=False)
             return ct_gan.as_change(image, box, values, changed, drawn)
@@ -131,12 +133,12 @@ def _check(how: str) -> None:
         raise UsageError(f"how={how!r} is not one of {', '.join(get_args(How))}")
 
 
-def _lung(image: Image) -> Mask | None:
+def _lung(image: Image, within: Mask) -> Mask | None:
     """Lung some mm from its wall, in CT that shows any."""
     if image.scale.unit != "HU":
         return None
     physical = image.physical()
-    lung = tissue(image) & (physical > LUNG[0]) & (physical < LUNG[1])
+    lung = within & (physical > LUNG[0]) & (physical < LUNG[1])
     reach = INSIDE / (image.spacing[-1] if image.spacing else 1.0)
     planes = (1,) * (lung.ndim - 2)
     smooth = ndimage.median_filter(lung, (*planes, 5, 5))  # without vessels

@@ -14,11 +14,11 @@ from scipy import ndimage
 
 from intact.data.phantom_parts import Blob
 from intact.errors import UsageError
-from intact.forge.base import Box
 from intact.image import Image
 from intact.segment.anatomy import body
 
 Form = Literal["blob", "rectangle"]
+Box = tuple[slice, ...]
 Mask = Bool[ndarray, "..."]
 
 ROUGH = 0.15  # amplitude of a blob's outline, over its radius
@@ -53,6 +53,11 @@ class Site:
         """How far from the centre the region can extend, in mm."""
         factor = math.sqrt(2.0) if self.form == "rectangle" else 1.0 + 1.5 * ROUGH
         return factor * self.diameter / 2
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether the region lies whole inside an image."""
+        margins = _margins(self)
+        return all(m <= at < n - m for at, m, n in zip(self.centre, margins, shape, strict=True))
 
     def box(self, shape: tuple[int, ...], margin: float = 0.0) -> Box:
         """The part of an image that holds the region and so many mm around it."""
@@ -89,21 +94,21 @@ class Site:
 
 def draw_site(
     image: Image,
+    within: Mask,
     rng: np.random.Generator,
     *,
     diameter: float = 0.0,
     form: Form = "blob",
-    within: Mask | None = None,
 ) -> Site:
-    """A place where a forger would work: inside the body, whole inside the image.
+    """A place where a forger would work, whole inside the image.
 
     Args:
         image: A plane or a volume.
+        within: Where it may be, of the image's shape.
         rng: Decides what is open.
         diameter: In mm (pixels where their size is not known); 0 draws it, evenly in its logarithm:
             from 3 to 40 mm, or from 0.3 to 3 % of the image's area where a pixel's size is not known.
         form: Of the region.
-        within: Where it may be; by default the body.
 
     Raises:
         UsageError: There is no such form, or no room for so large a region.
@@ -111,7 +116,6 @@ def draw_site(
     if form not in get_args(Form):
         raise UsageError(f"form={form!r} is not one of {', '.join(get_args(Form))}")
     steps = image.spacing or (1.0,) * len(image.shape)
-    within = tissue(image) if within is None else within
     size = diameter or _drawn_diameter(image, rng)
     site = Site((0,) * len(steps), size, form, int(rng.integers(2**31)), steps)
     return move(site, within, rng)
@@ -151,6 +155,22 @@ def move(site: Site, within: Mask, rng: np.random.Generator, *, away: Mask | Non
         if share >= COVERED:
             break
     return best
+
+
+def counterpart(centre: tuple[int, ...], ours: Mask, theirs: Mask) -> tuple[int, ...]:
+    """The voxel that lies in one body where another lies in the other, by their bounding boxes.
+
+    Args:
+        centre: A voxel of ours.
+        ours: A body, of the image's shape.
+        theirs: Another, of as many axes.
+    """
+    place = []
+    for axis, at in enumerate(centre):
+        others = tuple(other for other in range(ours.ndim) if other != axis)
+        (a, b), (c, d) = (np.flatnonzero(body.any(axis=others))[[0, -1]] for body in (ours, theirs))
+        place.append(round(c + (at - a) * (d - c) / max(b - a, 1)))
+    return tuple(place)
 
 
 def similar(image: Image, sites: Sequence[Site], wanted: Float[ndarray, "n"]) -> Site:

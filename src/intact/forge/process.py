@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from intact.errors import UsageError
 from intact.forge.base import FORGED, Change, Forger
-from intact.forge.place import Form, draw_site
+from intact.forge.place import Form, Mask, draw_site
 from intact.forge.sampling import sample
 from intact.image import Image, Window, apply_window
 from intact.residual import noise_sigma
@@ -52,14 +52,14 @@ class Process(Forger):
     diameter: float = 0.0
     form: Form = "blob"
 
-    def _forge(self, image: Image, donor: Image | None, rng: np.random.Generator) -> Change:
+    def _forge(self, image: Image, within: Mask, rng: np.random.Generator, donor: Image | None) -> Change:
         if self.where not in get_args(Where):
             raise UsageError(f"where={self.where!r} is not one of {', '.join(get_args(Where))}")
         mask = np.ones(image.shape, bool)
         drawn: Drawn = {}
         centre = tuple((n - 1) / 2 for n in image.shape)
         if self.where == "region":
-            site = draw_site(image, rng, diameter=self.diameter, form=self.form)
+            site = draw_site(image, within, rng, diameter=self.diameter, form=self.form)
             box = site.box(image.shape)
             mask[:] = False
             mask[box] = site.mask(box)

@@ -18,8 +18,8 @@ from numpy import ndarray
 
 from intact.errors import UsageError
 from intact.forge.base import FORGED, Change, Forger
-from intact.forge.blend import Mask, blend
-from intact.forge.place import Form, Site, draw_site, move, tissue
+from intact.forge.blend import blend
+from intact.forge.place import Form, Mask, Site, draw_site, move
 from intact.image import Image
 from intact.residual import residual
 
@@ -51,11 +51,10 @@ class Remove(Forger):
     fill: Fill = "telea"
     grain: bool = False
 
-    def _forge(self, image: Image, donor: Image | None, rng: np.random.Generator) -> Change:
+    def _forge(self, image: Image, within: Mask, rng: np.random.Generator, donor: Image | None) -> Change:
         if self.fill not in get_args(Fill):
             raise UsageError(f"fill={self.fill!r} is not one of {', '.join(get_args(Fill))}")
-        within = tissue(image)
-        site = draw_site(image, rng, diameter=self.diameter, form=self.form, within=within)
+        site = draw_site(image, within, rng, diameter=self.diameter, form=self.form)
         box = site.box(image.shape, margin=MARGIN * max(site.steps))
         mask = site.mask(box)
         host = image.pixels[box].astype(np.float64)

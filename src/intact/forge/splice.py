@@ -1,12 +1,13 @@
 """Splicing: a part of another patient's image is put into this one.
 
-What a careful forger does is done in turn: the part is brought to the host's pixel size, made as
-blurred as the host, given its brightness and contrast, and if asked its strength of noise.
+What a careful forger does is done in turn: the part is taken from the same place of the other body,
+brought to the host's pixel size, made as blurred as the host, given its brightness and contrast, and
+if asked its strength of noise.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -14,9 +15,9 @@ from numpy import ndarray
 from scipy import ndimage
 
 from intact.errors import UsageError
-from intact.forge.base import BORDER, FORGED, Box, Change, Forger
-from intact.forge.blend import Blend, Mask, blend
-from intact.forge.place import CANDIDATES, Form, Site, draw_site, move, ring, similar, tissue
+from intact.forge.base import BORDER, FORGED, Change, Forger
+from intact.forge.blend import Blend, blend
+from intact.forge.place import Box, Form, Mask, Site, counterpart, draw_site, move, ring, tissue
 from intact.forge.sampling import edge_width, sample
 from intact.image import Image
 from intact.residual import noise_sigma, residual
@@ -51,10 +52,10 @@ class Splice(Forger):
     match_noise: bool = False
     blend: Blend = "feather"
 
-    def _forge(self, image: Image, donor: Image | None, rng: np.random.Generator) -> Change:
+    def _forge(self, image: Image, within: Mask, rng: np.random.Generator, donor: Image | None) -> Change:
         assert donor is not None
         donor = _as_deep(donor, image, rng)
-        site = draw_site(image, rng, diameter=self.diameter, form=self.form)
+        site = draw_site(image, within, rng, diameter=self.diameter, form=self.form)
         box = site.box(image.shape, margin=RING * site.diameter)
         origin, guest = self._guest(image, donor, site, box, rng)
         mask = site.mask(box)
@@ -73,14 +74,14 @@ class Splice(Forger):
     ) -> tuple[tuple[int, ...], Float[ndarray, "..."]]:
         """The voxel of the donor that comes to the region's middle, and the donor around it."""
         steps = donor.spacing if donor.spacing and image.spacing else (1.0,) * len(donor.shape)
-        within = tissue(donor)
-        try:
-            first = draw_site(donor, rng, diameter=site.diameter, form=self.form, within=within)
-        except UsageError as error:
-            raise UsageError(f"the donor is too small: {error}") from error
-        sites = [first, *(move(first, within, rng) for _ in range(CANDIDATES - 1))]
-        wanted = _in_unit_of(donor, image, image.pixels[site.box(image.shape)].ravel().astype(np.float64))
-        origin = similar(donor, sites, wanted).centre
+        theirs = tissue(donor)
+        origin = counterpart(site.centre, tissue(image), theirs)
+        known = replace(site, centre=origin, steps=steps)
+        if not known.fits(donor.shape):
+            try:
+                origin = move(known, theirs, rng).centre
+            except UsageError as error:
+                raise UsageError(f"the donor is too small: {error}") from error
         away = np.stack(np.broadcast_arrays(*site.offsets(box)))
         points = away / np.reshape(steps, (-1,) + (1,) * away[0].ndim)
         points += np.reshape(origin, (-1,) + (1,) * away[0].ndim)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from intact.forge.base import Change, Forger, whole
+from intact.forge.place import Mask
 from intact.image import Image
 
 
@@ -21,5 +22,5 @@ class Untouched(Forger):
     source = "the same-writer rule"
     changes = False
 
-    def _forge(self, image: Image, donor: Image | None, rng: np.random.Generator) -> Change:
+    def _forge(self, image: Image, within: Mask, rng: np.random.Generator, donor: Image | None) -> Change:
         return Change(whole(image), image.pixels.astype(np.float64), np.zeros(image.shape, np.uint8))
