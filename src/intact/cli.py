@@ -214,14 +214,14 @@ def screen(
 def methods(as_json: AsJson = False) -> None:
     """List detectors, segmenters, makers of forgeries and attacks, their papers and their parameters."""
     from intact.anomaly import METHODS as DETECTORS
-    from intact.forge import KINDS
+    from intact.forge import KINDS, SERIES_KINDS
     from intact.protect.attack import METHODS as ATTACKS
     from intact.segment import METHODS as SEGMENTERS
 
     listed: list[tuple[str, str, Any]] = [
         *((name, "detect", kind) for name, kind in DETECTORS.items()),
         *((name, "segment", kind) for name, kind in SEGMENTERS.items()),
-        *((name, "forge", kind) for name, kind in KINDS.items()),
+        *((name, "forge", kind) for name, kind in (KINDS | SERIES_KINDS).items()),
         *((name, "protect", kind) for name, kind in ATTACKS.items()),
     ]
     fields = {name: {f.name: f.default for f in dataclasses.fields(kind)} for name, _, kind in listed}

@@ -11,8 +11,10 @@ from made_archive import SIDE, plane, write_dicom, write_png, write_series
 from pydicom import dcmread
 
 from intact import read
-from intact.forge import FORGED, KINDS, SOURCE, pixel_digest
-from intact.io import write_nifti
+from intact.forensics.header import examine_headers
+from intact.forensics.instance import read_series
+from intact.forge import FORGED, KINDS, SERIES_KINDS, SOURCE, pixel_digest
+from intact.io import Source, write_nifti
 
 DONE, FLAGGED, WRONG_USE, UNREADABLE, STOPPED = range(5)
 SMALL = ("--set", "diameter=12")
@@ -140,5 +142,27 @@ def test_wrong_use_is_told(run, tmp_path, wrong, told):
 
 def test_methods_lists_every_kind(run):
     listed = json.loads(run("methods", "--json").out)
-    assert {name for name, about in listed.items() if about["task"] == "forge"} == set(KINDS)
+    assert {name for name, about in listed.items() if about["task"] == "forge"} == {*KINDS, *SERIES_KINDS}
     assert SIDE == 48  # the pictures above are of 96 pixels
+
+
+@pytest.mark.parametrize("kind", SERIES_KINDS)
+def test_series_are_forged_file_by_file(run, rows, archive, tmp_path, kind):
+    done = run("forge", archive, "-o", tmp_path / "out", "--kind", kind, "--workers", 0)
+    assert done.code == UNREADABLE and f"1 {kind}; 5 could not be forged" in done.out
+    (row,) = [row for row in rows(tmp_path / "out") if not row["error"]]
+    files = sorted((tmp_path / "out" / row["file"]).iterdir())
+    assert len(files) == 20 - (kind == "drop_slice")
+    assert all(dcmread(file).SyntheticData == "YES" for file in files)
+    found = examine_headers(read_series([Source(file) for file in files]))
+    if kind in ("drop_slice", "header"):
+        assert any(finding.severity >= 2 for finding in found)
+    forged = read(tmp_path / "out" / row["file"]).pixels
+    original = read(archive / "series").pixels
+    if kind == "double_slice":
+        at = row["drawn"]["to"]
+        expected = original.copy()
+        expected[at] = original[at - 1]
+        assert (forged == expected).all()
+    if kind == "reorder":
+        assert (forged == original[row["drawn"]["order"]]).all()

@@ -5,6 +5,7 @@ from intact.forge.copy_move import CopyMove
 from intact.forge.lesion import Erase, Inject
 from intact.forge.process import Blur, Contrast, Noise, Recompress, Resample, Rewindow
 from intact.forge.remove import Remove
+from intact.forge.series import DoubleSlice, DropSlice, Header, Reorder, SeriesForger, SeriesForgery
 from intact.forge.splice import Splice
 from intact.forge.untouched import Untouched
 
@@ -23,4 +24,24 @@ KINDS: dict[str, type[Forger]] = {
     "rewindow": Rewindow,
 }
 
-__all__ = ["BORDER", "FORGED", "GENUINE", "KINDS", "SOURCE", "Forger", "Forgery", "pixel_digest"]
+# These edit the files of a DICOM series, not pixels.
+SERIES_KINDS: dict[str, type[SeriesForger]] = {
+    "drop_slice": DropSlice,
+    "double_slice": DoubleSlice,
+    "reorder": Reorder,
+    "header": Header,
+}
+
+__all__ = [
+    "BORDER",
+    "FORGED",
+    "GENUINE",
+    "KINDS",
+    "SERIES_KINDS",
+    "SOURCE",
+    "Forger",
+    "Forgery",
+    "SeriesForger",
+    "SeriesForgery",
+    "pixel_digest",
+]

@@ -7,6 +7,7 @@ goes on with the same call.
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydicom import dcmread, dcmwrite
 
 from intact import progress
 from intact._version import __version__
@@ -25,9 +27,11 @@ from intact.configure import configure
 from intact.engine import local
 from intact.errors import InputError, UsageError
 from intact.findings import Findings, Row
-from intact.forge import FORGED, KINDS, SOURCE, Forgery
+from intact.forge import FORGED, KINDS, SERIES_KINDS, SOURCE, Forgery
 from intact.image import Image
 from intact.io import Rejected, Unit, index, read_dicom, read_unit, stems, write, write_dicom
+from intact.io.atomic import put
+from intact.io.dicom import quiet
 from intact.model import batched
 from intact.report.overlay import draw_overlay
 from intact.segment import REGIONS, known_region
@@ -35,6 +39,7 @@ from intact.segment import REGIONS, known_region
 BATCH = 4  # images per unit of work
 TIMEOUT = 600.0  # seconds that one image may take
 DONORS = 8  # images that are tried before a splice is given up
+ALL_KINDS: dict[str, type[Any]] = {**KINDS, **SERIES_KINDS}
 GENUINE_FOLDER = "good"  # of untouched images, as folders of normal images are called
 COLOURS = np.array([[0, 0, 0], [230, 159, 0], [86, 180, 233], [204, 121, 167]], np.uint8)  # of the labels
 SAME = {name: name for name in ("paths", "kinds", "fields", "donors", "region", "seed")}
@@ -97,6 +102,8 @@ class Worker:
         if isinstance(task.entry, Rejected):
             return self.lost(task, task.entry.reason)
         try:
+            if task.kind in SERIES_KINDS:
+                return self._series(task.entry, task)
             image = read_unit(task.entry)
             forgery = self._forged(image, task)
             return self._written(forgery, image, task.entry, task)
@@ -104,6 +111,29 @@ class Worker:
             return self.lost(task, error.reason)
         except UsageError as error:  # a palette, say, or no room for what was asked
             return self.lost(task, str(error))
+
+    def _series(self, unit: Unit, task: Task) -> Row:
+        """Edit the files of a series; what is touched are files, so there are no labels."""
+        if unit.format != "dicom" or len(unit.sources) < 2:
+            raise UsageError(f"{task.kind} takes a DICOM series of several files")
+        with quiet():
+            slices = [dcmread(io.BytesIO(source.read())) for source in unit.sources]
+            forgery = configure(SERIES_KINDS, task.kind, self.fields).forge(slices, seed=task.seed)
+            folder = Path(self.out) / "images" / task.kind / self.stems[unit.name]
+            folder.mkdir(parents=True, exist_ok=True)
+            for number, one in enumerate(forgery.slices):
+                stream = io.BytesIO()
+                dcmwrite(stream, one)
+                put(folder / f"{number + 1:04d}.dcm", stream.getvalue())
+        file = str(folder.relative_to(self.out))
+        return {
+            "path": unit.name,
+            **forgery.record,
+            "file": file,
+            "labels": None,
+            "picture": None,
+            "error": None,
+        }
 
     def _forged(self, image: Image, task: Task) -> Forgery:
         forger = configure(KINDS, task.kind, self.fields)
@@ -162,7 +192,7 @@ def forge_archive(
     Args:
         paths: Files, folders or zip archives.
         out: Folder for the results. If it holds the beginning of the same run, that is continued.
-        kinds: Keys of `KINDS`; images get them in turn.
+        kinds: Keys of `KINDS` and `SERIES_KINDS`; images get them in turn.
         fields: Of the kinds; each must have them.
         donors: Where foreign parts come from; by default from the other images of `paths`.
         region: Where regions are forged, such as "lungs": a key of `segment.REGIONS`; by default anywhere
@@ -176,9 +206,9 @@ def forge_archive(
     """
     out, fields = Path(out), dict(fields or {})
     if not kinds:
-        raise UsageError(f"name a kind of forgery: {', '.join(KINDS)}")
+        raise UsageError(f"name a kind of forgery: {', '.join(ALL_KINDS)}")
     for kind in kinds:
-        configure(KINDS, kind, fields)
+        configure(ALL_KINDS, kind, fields)
     if region:
         known_region(region)
     own = out.resolve()
@@ -214,7 +244,7 @@ def _tasks(
         kind = kinds[number % len(kinds)]
         own = np.random.SeedSequence([seed, number])
         chosen: list[Unit] = []
-        if KINDS[kind].needs_donor:
+        if kind in KINDS and KINDS[kind].needs_donor:
             order = np.random.default_rng(own).permutation(len(units))
             chosen = [units[at] for at in order if units[at].name != entry.name][:DONORS]
         tasks.append(Task(entry, kind, int(own.generate_state(1)[0]), tuple(chosen)))

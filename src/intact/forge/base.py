@@ -102,7 +102,7 @@ class Forger(ABC):
             change = _in_film(change, image, frame)
         pixels = image.pixels.copy()
         pixels[change.box] = _stored(change.values, image)
-        kind = _kind_of(self)
+        kind = kind_of(self)
         made = f"forged by intact {__version__}: {kind}" if self.changes else ""
         forged = replace(image, pixels=pixels, made=made or image.made)
         drawn = change.drawn if frame is None else {"frame": frame, **change.drawn}
@@ -117,7 +117,7 @@ class Forger(ABC):
     def _forge(self, image: Image, within: Mask, rng: np.random.Generator, donor: Image | None) -> Change: ...
 
     def _check(self, image: Image, donor: Image | None) -> None:
-        kind = _kind_of(self)
+        kind = kind_of(self)
         for given in filter(None, (image, donor)):
             if given.palette is not None and self.changes:
                 raise UsageError(f"{kind}: a palette's indices cannot be mixed; convert it to RGB first")
@@ -172,7 +172,8 @@ def whole(image: Image) -> Box:
     return tuple(slice(0, n) for n in image.shape)
 
 
-def _kind_of(forger: Forger) -> str:
+def kind_of(forger: object) -> str:
+    """The name of a kind of forgery: its class's, in the words of the command line."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(forger).__name__).lower()
 
 

@@ -1,0 +1,1 @@
+"""Evidence of tampering in pixels, headers and series."""
