@@ -139,8 +139,8 @@ def beside(peer: str) -> str:
         aurocs = (f"{float(row[f'auroc_{side}']):.3f}" for side in ("ours", peer))
         ratios = (f"{float(row[f'{cost}_ratio']):.2f}" for cost in ("fit_s", "images_s", "peak_mib"))
         finding = plain(f"{row['pack']} {row['kind']}")
-        body.append([f"`{row['method']}`", finding, *aurocs, gained(row, "auroc_gain"), *ratios])
-    head = ["method", "finding", "AUROC, ours", f"AUROC, {peer}", "difference (95 % interval)"]
+        body.append([f"`{row['method']}`", row["seed"], finding, *aurocs, gained(row, "auroc_gain"), *ratios])
+    head = ["method", "seed", "finding", "AUROC, ours", f"AUROC, {peer}", "difference (95 % interval)"]
     told = table([*head, "fit time, ratio", "images/s, ratio", "memory, ratio"], body)
     above = sum(float(row["auroc_gain_low"]) > 0 for row in rows)
     below = sum(float(row["auroc_gain_high"]) < 0 for row in rows)
