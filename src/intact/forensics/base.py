@@ -1,9 +1,19 @@
-"""What an examination comes to: findings, each with its weight and a sentence a court could read."""
+"""What an examination comes to, and the promise that every examiner of pixels keeps."""
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import ClassVar, final
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+
+from intact.errors import UsageError
+from intact.image import Image
 
 
 class Severity(IntEnum):
@@ -17,7 +27,7 @@ class Severity(IntEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was noticed.
+    """One thing that was noticed in headers or between slices.
 
     Args:
         rule: Its key in the reference of rules, such as "R3".
@@ -32,3 +42,88 @@ class Finding:
     element: str
     explanation: str
     files: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What an examiner says of the pixels of an image.
+
+    Args:
+        kind: What it looks for: "copy-move", "splice", "noise", "compression", "resampling".
+        score: Larger is more suspicious; nan where it abstained.
+        map: float32 of the image's shape, 0 to 1: where; None where it abstained.
+        explanation: A sentence a court could read.
+        abstained: Why nothing can be said; empty otherwise.
+        p_value: How often a genuine image would give so much, where a model of genuine images tells;
+            None where only a comparison with genuine images can.
+    """
+
+    kind: str
+    score: float
+    map: Float[ndarray, "..."] | None
+    explanation: str
+    abstained: str = ""
+    p_value: float | None = None
+
+
+@dataclass(eq=False)
+class Examiner(ABC):
+    """Looks for one kind of tampering, at the image's own resolution and depth.
+
+    An examiner is a dataclass: its fields are the method's parameters. It learns nothing and needs no
+    genuine images to begin with.
+    """
+
+    kind: ClassVar[str]
+    source: ClassVar[str]  # short citation, for listings
+
+    @final
+    def examine(self, image: Image) -> Evidence:
+        """Examine an image; the planes of a volume or film one by one.
+
+        Args:
+            image: [h, w], [d, h, w], either with [..., 3] in colour.
+
+        Returns:
+            Of several planes: the map of each, the highest score and its explanation, and a p-value
+            that allows for the number of planes.
+
+        Raises:
+            UsageError: A palette or a time series of volumes.
+        """
+        if image.palette is not None or len(image.shape) > 3:
+            raise UsageError(
+                f"examiners take planes and volumes of values, this image has shape {image.shape} and is "
+                f"{image.photometric}: convert it first"
+            )
+        if len(image.shape) == 2:
+            return self._plane(image)
+        each = [self._plane(image.plane(n)) for n in range(image.planes)]
+        spoken = [n for n, evidence in enumerate(each) if not evidence.abstained]
+        if not spoken:
+            return each[0]
+        worst = max(spoken, key=lambda n: each[n].score)
+        maps = np.stack([np.zeros(image.shape[1:], np.float32) if e.map is None else e.map for e in each])
+        p_value = each[worst].p_value
+        return Evidence(
+            self.kind,
+            each[worst].score,
+            maps,
+            f"Plane {worst + 1} of {image.planes}: {each[worst].explanation}",
+            p_value=None if p_value is None else min(1.0, p_value * len(spoken)),
+        )
+
+    @final
+    def _plane(self, image: Image) -> Evidence:
+        grey = image.pixels.astype(np.float32)
+        return self._examine(grey.mean(axis=-1) if image.colour else grey, ~image.padding_mask(), image)
+
+    @final
+    def _abstain(self, why: str) -> Evidence:
+        """Say nothing, and why."""
+        return Evidence(self.kind, math.nan, None, "", abstained=why)
+
+    @abstractmethod
+    def _examine(
+        self, plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image
+    ) -> Evidence: ...
