@@ -8,8 +8,9 @@ from skimage.measure import label
 from sklearn import metrics as oracle
 
 from intact import forge, metrics
-from intact.metrics import tampering
-from intact.metrics.tampering import Confusion, CopyTransform, RegionScores
+from intact.metrics import decisions, froc, tampering
+from intact.metrics.froc import RegionScores
+from intact.metrics.tampering import Confusion, CopyTransform
 
 
 def square(row, column, side=16, shape=(64, 64), value=1):
@@ -239,7 +240,7 @@ def test_pitfall_auc_of_thresholded_predictions(sample):
         with pytest.raises(ValueError, match="no threshold has cut"):
             tampering.pixel_scores(cut, labels)
     with pytest.raises(ValueError, match="not yet cut by a threshold"):
-        tampering.image_scores(values >= 0.7, truth, 0.5)
+        decisions.image_scores(values >= 0.7, truth, 0.5)
 
 
 def test_pitfall_padded_or_duplicated_last_batch():
@@ -257,10 +258,10 @@ def test_pitfall_padded_or_duplicated_last_batch():
     pooled = got.pooled
     assert pooled.tp + pooled.fp + pooled.fn + pooled.tn == 7 * 9 * 7
     with pytest.raises(ValueError, match="vectors of one length"):
-        tampering.image_scores(rng.random(9), np.arange(7) % 2 == 0, 0.5)
+        decisions.image_scores(rng.random(9), np.arange(7) % 2 == 0, 0.5)
 
 
-@pytest.mark.parametrize("judge", [tampering.pixel_scores, tampering.region_scores])
+@pytest.mark.parametrize("judge", [tampering.pixel_scores, froc.region_scores])
 def test_pitfall_evaluation_at_resized_resolution(judge):
     with pytest.raises(ValueError, match="resize the map to it, not the labels"):
         judge(np.zeros((32, 32)), square(0, 0))
@@ -272,10 +273,10 @@ def test_pitfall_copy_source_counted_as_false_positive():
     both, copy = (labels > 0).astype(float), (labels == 1).astype(float)
     for shown in (both, copy):
         assert tampering.pixel_scores(shown, labels).confusion.f1 == 1.0
-        assert tampering.region_scores(shown, labels).false.size == 0
+        assert froc.region_scores(shown, labels).false.size == 0
     assert tampering.pixel_scores(both, labels, sources=True).confusion.f1 == 1.0
     assert tampering.pixel_scores(copy, labels, sources=True).confusion.f1 == pytest.approx(2 / 3)
-    assert tampering.region_scores(copy, labels, sources=True).found.tolist() == [1.0, -np.inf]
+    assert froc.region_scores(copy, labels, sources=True).found.tolist() == [1.0, -np.inf]
 
 
 # Regions
@@ -284,27 +285,27 @@ def test_pitfall_copy_source_counted_as_false_positive():
 def test_a_region_is_hit_by_overlap_or_by_its_centre():
     labels = square(20, 20, 20)
     tenth = as_map((np.s_[18:40, 20:22], 1.0))  # 40 of 404 pixels, 0.099; centre (28, 20) inside
-    assert tampering.region_scores(tenth, labels).found.tolist() == [1.0]
+    assert froc.region_scores(tenth, labels).found.tolist() == [1.0]
     beside = as_map((np.s_[20:42, 11:22], 1.0))  # 40 of 602, centre (30, 16) outside
-    missed = tampering.region_scores(beside, labels)
+    missed = froc.region_scores(beside, labels)
     assert (missed.found.tolist(), missed.false.tolist()) == ([-np.inf], [1.0])
     overlapping = as_map((np.s_[20:40, 0:25], 0.9))  # 100 of 800 pixels, centre (30, 12) outside
-    assert tampering.region_scores(overlapping, labels).found.tolist() == [0.9]
+    assert froc.region_scores(overlapping, labels).found.tolist() == [0.9]
 
 
 def test_pixels_that_touch_at_a_corner_are_one_region():
     labels = square(10, 10, 4) + square(14, 14, 4)
-    assert tampering.region_scores(np.zeros((64, 64)), labels).found.size == 1
+    assert froc.region_scores(np.zeros((64, 64)), labels).found.size == 1
     volume = np.zeros((8, 8, 8), np.uint8)
     volume[1:3, 1:3, 1:3] = volume[3:5, 3:5, 3:5] = 1
-    assert tampering.region_scores(np.zeros(volume.shape), volume).found.size == 1
+    assert froc.region_scores(np.zeros(volume.shape), volume).found.size == 1
 
 
 def test_a_forged_region_keeps_the_highest_peak_and_alarms_on_dont_care_are_no_alarms():
     labels = square(10, 10) + square(50, 50, 8, value=3)
     scores = as_map((np.s_[11:15, 11:25], 0.6), (np.s_[18:24, 11:25], 0.8), (np.s_[50:58, 50:58], 0.9))
     scores[40:44, 2:6] = 0.7
-    got = tampering.region_scores(scores, labels)
+    got = froc.region_scores(scores, labels)
     assert (got.found.tolist(), got.false.tolist()) == ([0.8], [0.7])
 
 
@@ -336,7 +337,7 @@ def test_region_scores_agree_with_a_loop_over_pixels(shape, seed):
     labels[gaussian_filter(rng.normal(size=shape), 1) > 0.25] = 3
     scores = gaussian_filter(rng.normal(size=shape), 1) + 0.1 * (labels == 1)
     found, false = naive_regions(scores, labels, 0.15)
-    got = tampering.region_scores(scores, labels, 0.15)
+    got = froc.region_scores(scores, labels, 0.15)
     assert got.found.tolist() == found
     assert got.false.tolist() == false
 
@@ -348,7 +349,7 @@ def test_froc_agrees_with_trying_every_threshold():
         for name in range(images):
             found = np.where(rng.random(2) < 0.2, -np.inf, rng.integers(0, 12, 2))
             rows[str(name)] = RegionScores(found, rng.integers(0, 9, rng.integers(0, 9)).astype(float))
-        curve = tampering.froc(rows)
+        curve = froc.froc(rows)
         assert list(curve) == [0.125, 0.25, 0.5, 1, 2, 4, 8]
         found = np.concatenate([row.found for row in rows.values()])
         false = np.concatenate([row.false for row in rows.values()])
@@ -360,10 +361,10 @@ def test_froc_agrees_with_trying_every_threshold():
 def test_authentic_images_count_in_froc_and_cannot_stand_alone():
     hit = RegionScores(np.array([0.5]), np.array([0.9]))
     clean = RegionScores(np.empty(0), np.empty(0))
-    assert tampering.froc({"a": hit})[0.5] == 0.0
-    assert tampering.froc({"a": hit, "b": clean})[0.5] == 1.0
+    assert froc.froc({"a": hit})[0.5] == 0.0
+    assert froc.froc({"a": hit, "b": clean})[0.5] == 1.0
     with pytest.raises(ValueError, match="no forged region"):
-        tampering.froc({"b": clean})
+        froc.froc({"b": clean})
 
 
 # Images
@@ -393,7 +394,7 @@ def naive_equal_error_rate(scores, forged):
 
 def test_equal_error_rate_agrees_with_walking_along_the_curve(answers):
     scores, forged, _ = answers
-    assert tampering.equal_error_rate(scores, forged) == pytest.approx(
+    assert decisions.equal_error_rate(scores, forged) == pytest.approx(
         naive_equal_error_rate(scores, forged), abs=1e-4
     )
 
@@ -401,13 +402,13 @@ def test_equal_error_rate_agrees_with_walking_along_the_curve(answers):
 def test_equal_error_rate_of_perfect_useless_and_inverted_scores():
     forged = np.array([False, False, True, True])
     for scores, expected in [([0, 1, 2, 3], 0.0), ([1, 1, 1, 1], 0.5), ([3, 2, 1, 0], 1.0)]:
-        assert tampering.equal_error_rate(np.array(scores, float), forged) == expected
+        assert decisions.equal_error_rate(np.array(scores, float), forged) == expected
 
 
 def test_image_scores_agree_with_scikit_learn_and_leave_abstentions_out(answers):
     scores, forged, abstained = answers
     unknown = np.where(abstained, np.nan, scores)
-    got = tampering.image_scores(unknown, forged, 0.6, abstained)
+    got = decisions.image_scores(unknown, forged, 0.6, abstained)
     left, truth = scores[~abstained], forged[~abstained]
     assert got.coverage == pytest.approx(1 - abstained.mean())
     assert got.auroc == pytest.approx(oracle.roc_auc_score(truth, left))
@@ -417,42 +418,42 @@ def test_image_scores_agree_with_scikit_learn_and_leave_abstentions_out(answers)
     assert got.tpr_at_fpr_1_percent == pytest.approx(true[false <= 0.01].max())
     assert got.tpr_at_fpr_01_percent == pytest.approx(true[false <= 0.001].max())
     assert got.false_alarms.value == pytest.approx(1000 * (left[~truth] >= 0.6).mean())
-    assert got == tampering.image_scores(left, truth, 0.6) or got.coverage < 1
+    assert got == decisions.image_scores(left, truth, 0.6) or got.coverage < 1
 
 
 def test_tpr_at_one_and_at_a_tenth_of_a_percent_allow_ten_and_one_of_a_thousand():
     scores = np.arange(2000.0)
     forged = np.arange(2000) % 2 == 0
-    got = tampering.image_scores(scores, forged, 0.0)
+    got = decisions.image_scores(scores, forged, 0.0)
     assert (got.tpr_at_fpr_1_percent, got.tpr_at_fpr_01_percent) == (0.01, 0.001)
 
 
 def test_pessimistically_an_abstention_is_not_detected():
     scores = np.array([0.1, 0.2, np.nan, 0.9, 0.8, np.nan])
     forged = np.array([False, False, False, True, True, True])
-    kind = tampering.image_scores(scores, forged, 0.5, np.isnan(scores))
-    strict = tampering.image_scores(scores, forged, 0.5, np.isnan(scores), pessimistic=True)
+    kind = decisions.image_scores(scores, forged, 0.5, np.isnan(scores))
+    strict = decisions.image_scores(scores, forged, 0.5, np.isnan(scores), pessimistic=True)
     assert (kind.coverage, strict.coverage) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
     assert (kind.sensitivity, strict.sensitivity) == (1.0, pytest.approx(2 / 3))
     assert (kind.auroc, strict.auroc) == (1.0, pytest.approx((2 * 3 + 0.5) / 9))
     assert strict.false_alarms.value == 0.0
-    everything = tampering.image_scores(scores, forged, -5.0, np.isnan(scores), pessimistic=True)
+    everything = decisions.image_scores(scores, forged, -5.0, np.isnan(scores), pessimistic=True)
     assert everything.sensitivity == pytest.approx(2 / 3)
 
 
 def test_false_alarms_have_an_exact_interval_even_without_any():
-    none = tampering.false_alarms_per_1000(0, 500)
+    none = decisions.false_alarms_per_1000(0, 500)
     assert (none.value, none.low) == (0.0, 0.0)
     assert none.high == pytest.approx(1000 * (1 - 0.025 ** (1 / 500)))
-    some = tampering.false_alarms_per_1000(3, 400)
+    some = decisions.false_alarms_per_1000(3, 400)
     assert (some.value, some.low, some.high) == pytest.approx((7.5, 1.549, 21.761), abs=2e-3)
     with pytest.raises(ValueError, match="at least one trial"):
-        tampering.false_alarms_per_1000(0, 0)
+        decisions.false_alarms_per_1000(0, 0)
 
 
 def test_brier_score_agrees_with_scikit_learn(answers):
     probabilities, forged, _ = answers
-    assert tampering.brier_score(probabilities, forged) == pytest.approx(
+    assert decisions.brier_score(probabilities, forged) == pytest.approx(
         oracle.brier_score_loss(forged, probabilities)
     )
 
@@ -464,32 +465,32 @@ def test_calibration_error_agrees_with_a_loop_over_bins_of_equal_number():
         forged = rng.random(size) < probabilities**2
         order = np.argsort(probabilities)
         errors = [abs(probabilities[part].mean() - forged[part].mean()) for part in np.array_split(order, 15)]
-        got = tampering.expected_calibration_error(probabilities, forged)
+        got = decisions.expected_calibration_error(probabilities, forged)
         assert got == pytest.approx(np.mean(errors))
 
 
 def test_calibration_error_does_not_depend_on_the_order_of_ties(answers):
     probabilities, forged, _ = answers
     mixed = np.random.default_rng(1).permutation(forged.size)
-    expected = tampering.expected_calibration_error(probabilities, forged)
-    assert tampering.expected_calibration_error(probabilities[mixed], forged[mixed]) == pytest.approx(
+    expected = decisions.expected_calibration_error(probabilities, forged)
+    assert decisions.expected_calibration_error(probabilities[mixed], forged[mixed]) == pytest.approx(
         expected
     )
     constant = np.full(forged.size, 0.25)
-    got = tampering.expected_calibration_error(constant, forged)
+    got = decisions.expected_calibration_error(constant, forged)
     assert got == pytest.approx(abs(0.25 - forged.mean()))
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.1, np.nan])
 def test_what_is_no_probability_is_refused(wrong):
-    for judge in (tampering.brier_score, tampering.expected_calibration_error):
+    for judge in (decisions.brier_score, decisions.expected_calibration_error):
         with pytest.raises(ValueError, match="calibrate the scores first"):
             judge(np.array([0.5, wrong]), np.array([True, False]))
 
 
 def test_risk_coverage_agrees_with_a_loop_over_confidences(answers):
     confidence, wrong, abstained = answers
-    coverage, risk = tampering.risk_coverage(np.where(abstained, np.nan, confidence), wrong, abstained)
+    coverage, risk = decisions.risk_coverage(np.where(abstained, np.nan, confidence), wrong, abstained)
     levels = sorted(set(confidence[~abstained].tolist()), reverse=True)
     assert coverage.size == len(levels)
     for level, covered, share in zip(levels, coverage, risk, strict=True):
@@ -501,7 +502,7 @@ def test_risk_coverage_agrees_with_a_loop_over_confidences(answers):
 
 def test_risk_without_any_answer_is_refused():
     with pytest.raises(ValueError, match="0 of 2 images"):
-        tampering.risk_coverage(np.full(2, np.nan), np.zeros(2, bool), np.ones(2, bool))
+        decisions.risk_coverage(np.full(2, np.nan), np.zeros(2, bool), np.ones(2, bool))
 
 
 # Copy-move

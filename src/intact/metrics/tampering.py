@@ -1,9 +1,8 @@
-"""How well forged images, and the forged parts of them, are found.
+"""How well the forged pixels of images are found; regions are in `froc.py`, whole images in `decisions.py`.
 
-Three levels: pixels of one image, regions, and whole images. Score maps are floats, larger meaning
-more suspicious, in planes or volumes, and stand on the grid of their labels: a map made at another
-size is resized before it comes here, never the labels, in which a small forgery would vanish. What
-scores at or above a threshold is called forged.
+Score maps are floats, larger meaning more suspicious, in planes or volumes, and stand on the grid of
+their labels: a map made at another size is resized before it comes here, never the labels, in which a
+small forgery would vanish. What scores at or above a threshold is called forged.
 
 Labels are uint8: 0 genuine, 1 forged, 2 what was copied, 3 don't care. Don't-care pixels count
 nowhere. What was copied is genuine in itself, yet a copy-move detector rightly finds both ends; so
@@ -24,11 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
-from scipy import ndimage, stats
 
 from intact.metrics import detection, localisation
 from intact.metrics.segmentation import Summary, aggregate
-from intact.metrics.statistics import Interval, binomial_interval
 
 Map = Float[ndarray, "..."]
 Labels = UInt8[ndarray, "..."]
@@ -36,8 +33,6 @@ Labels = UInt8[ndarray, "..."]
 FORGED, SOURCE, BORDER = 1, 2, 3  # as `intact.forge` writes them, a floor above this one; 0 is genuine
 
 SMALL_SHARE = 0.001  # of an image's area: a larger false alarm would be noticed
-HIT_IOU = 0.1  # low, since a region only has to lead the eye to the place
-FALSE_PER_IMAGE = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)  # Setio et al., Medical Image Analysis 42, 2017
 
 
 @dataclass(frozen=True)
@@ -170,8 +165,8 @@ def pixel_scores(
         ValueError: Map and labels differ in shape, the map is not of finite floats, the labels hold
             something else, or they say neither that the image is forged in part nor that it is authentic.
     """
-    judged, truth = _judged(score_map, labels, sources=sources)
-    values, forged = score_map[judged], truth[judged]
+    counted, truth = judged(score_map, labels, sources=sources)
+    values, forged = score_map[counted], truth[counted]
     called = values >= threshold
     hits, calls, found = (int(np.count_nonzero(part)) for part in (called & forged, called, forged))
     confusion = Confusion(hits, calls - hits, found - hits, values.size - calls - found + hits)
@@ -230,241 +225,6 @@ def false_area(scores: Mapping[str, PixelScores]) -> FalseArea:
     return FalseArea(len(shares), float(np.mean(shares)), float(np.percentile(shares, 95)), float(above))
 
 
-@dataclass(frozen=True, eq=False)
-class RegionScores:
-    """What `region_scores` found in one image.
-
-    Args:
-        found: For each forged region, the highest peak of a predicted one that hits it; -inf if none does.
-        false: Peaks of predicted regions that hit nothing.
-    """
-
-    found: Float[ndarray, "regions"]
-    false: Float[ndarray, "alarms"]
-
-
-def region_scores(
-    score_map: Map, labels: Labels, threshold: float = 0.5, *, sources: bool = False
-) -> RegionScores:
-    """Match the regions of a map with the forged ones. Pixels that touch, corners included, are one region.
-
-    A predicted region, scored by its peak, hits a forged one if their IoU is 0.1 or more or if its
-    centre, the mean place of its pixels rounded to a pixel, halves up, lies inside. It may hit several;
-    several may hit one. What hits nothing is false, unless half of it or more is don't-care. The centre
-    rule lets a map that calls everything hit a forgery in the middle: read pixel scores beside.
-
-    Args and errors are those of `pixel_scores`; the threshold bounds the predicted regions.
-    """
-    judged, forged = _judged(score_map, labels, sources=sources)
-    neighbours = np.ones((3,) * labels.ndim, bool)
-    truth, count = ndimage.label(forged, neighbours)
-    sizes = np.bincount(truth.ravel(), minlength=count + 1)[1:]
-    parts, _ = ndimage.label(score_map >= threshold, neighbours)
-    found, false = np.full(count, -np.inf), []
-    for number, box in enumerate(ndimage.find_objects(parts), 1):
-        part = parts[box] == number
-        peak = score_map[box][part].max()
-        counted = part & judged[box]
-        area = np.count_nonzero(counted)
-        common = np.bincount(truth[box][counted], minlength=count + 1)[1:]
-        hit = common >= HIT_IOU * (area + sizes - common)
-        places = np.argwhere(part)
-        middle = (2 * places.sum(axis=0) + len(places)) // (2 * len(places))
-        hit |= np.arange(1, count + 1) == truth[box][tuple(middle)]
-        found[hit] = np.maximum(found[hit], peak)
-        if not hit.any() and 2 * area > len(places):
-            false.append(peak)
-    return RegionScores(found, np.array(false, float))
-
-
-def froc(scores: Mapping[str, RegionScores]) -> dict[float, float]:
-    """Share of forged regions found at 1/8, 1/4, 1/2, 1, 2, 4 and 8 false regions per image.
-
-    Only thresholds that a user could set count, nothing is interpolated; false regions are divided by
-    all images, authentic ones included. Their mean is the usual one number.
-
-    Args:
-        scores: Of every image, by its name.
-
-    Returns:
-        Sensitivity, 0 to 1, by false regions per image.
-
-    Raises:
-        ValueError: No image holds a forged region.
-
-    Source: Chakraborty, Medical Physics 16(4), 1989; the seven rates: Setio et al., 2017.
-    """
-    found = np.concatenate([np.empty(0), *(one.found for one in scores.values())])
-    false = np.sort(np.concatenate([np.empty(0), *(one.false for one in scores.values())]))[::-1]
-    if not found.size:
-        raise ValueError(
-            f"{len(scores)} images hold no forged region; a sensitivity is a share of such regions, so "
-            "add forged images"
-        )
-    allowed = [int(rate * len(scores)) for rate in FALSE_PER_IMAGE]
-    bounds = [false[most] if most < false.size else -np.inf for most in allowed]
-    return {rate: float(np.mean(found > bound)) for rate, bound in zip(FALSE_PER_IMAGE, bounds, strict=True)}
-
-
-@dataclass(frozen=True)
-class ImageScores:
-    """How well scores tell forged images from authentic ones; all but `false_alarms` from 0 to 1.
-
-    Args:
-        coverage: Share of the images that were not abstained from.
-        auroc: Ties count one half.
-        average_precision: Guessing earns the share of forged images.
-        equal_error_rate: Smaller is better; guessing earns one half.
-        tpr_at_fpr_1_percent: Share of forged images found while 1 % of authentic ones are flagged.
-        tpr_at_fpr_01_percent: The same at 0.1 %; with fewer than 1000 authentic images none is flagged.
-        sensitivity: Share of forged images found at the threshold.
-        false_alarms: Per 1000 authentic images at the threshold.
-    """
-
-    coverage: float
-    auroc: float
-    average_precision: float
-    equal_error_rate: float
-    tpr_at_fpr_1_percent: float
-    tpr_at_fpr_01_percent: float
-    sensitivity: float
-    false_alarms: Interval
-
-
-def image_scores(
-    scores: Float[ndarray, "n"],
-    forged: Bool[ndarray, "n"],
-    threshold: float,
-    abstained: Bool[ndarray, "n"] | None = None,
-    *,
-    pessimistic: bool = False,
-) -> ImageScores:
-    """Judge the scores of n images.
-
-    Args:
-        scores: One finite score per image; where abstained, any value.
-        forged: True where the image is forged; both classes must be present.
-        threshold: At or above it an image is flagged; fixed beforehand.
-        abstained: Images the detector gave no answer on; by default none.
-        pessimistic: Whether abstained images count as not detected, below every score, instead of
-            being left out. A table with abstentions shows both.
-
-    Raises:
-        ValueError: One class is missing among the images that count, a score is not a finite float,
-            or the shapes differ.
-    """
-    silent = np.zeros(scores.shape, bool) if abstained is None else abstained
-    _check_vectors(scores, forged, silent)
-    if pessimistic:
-        values, truth = np.where(silent, np.finfo(scores.dtype).min, scores), forged
-    else:
-        values, truth = scores[~silent], forged[~silent]
-    return ImageScores(
-        coverage=1.0 - float(silent.mean()),
-        auroc=detection.auroc(values, truth),
-        average_precision=detection.average_precision(values, truth),
-        equal_error_rate=equal_error_rate(values, truth),
-        tpr_at_fpr_1_percent=detection.sensitivity_at_specificity(values, truth, 0.99),
-        tpr_at_fpr_01_percent=detection.sensitivity_at_specificity(values, truth, 0.999),
-        sensitivity=float(np.mean(values[truth] >= threshold)),
-        false_alarms=false_alarms_per_1000(int((values[~truth] >= threshold).sum()), int((~truth).sum())),
-    )
-
-
-def equal_error_rate(scores: Float[ndarray, "n"], forged: Bool[ndarray, "n"]) -> float:
-    """Rate, 0 to 1, at which as large a share of authentic images is flagged as of forged ones missed.
-
-    Where no threshold makes them equal, on the straight line between the neighbouring points of the ROC.
-
-    Raises:
-        ValueError: One class is missing, a score is not finite, or the shapes differ.
-    """
-    false, true = detection.operating_points(scores, forged)
-    flagged, missed = false / false[-1], 1 - true / true[-1]
-    gap = flagged - missed  # rises from -1 to 1
-    after = int(np.argmax(gap >= 0))
-    way = -gap[after - 1] / (gap[after] - gap[after - 1])
-    return float(flagged[after - 1] + way * (flagged[after] - flagged[after - 1]))
-
-
-def false_alarms_per_1000(alarms: int, authentic: int) -> Interval:
-    """False alarms per 1000 authentic images, with the exact two-sided 95 % interval.
-
-    Without any alarm in n images the upper end is near 3700 / n; the rule of three, 3000 / n, is the
-    end of a one-sided interval.
-
-    Raises:
-        ValueError: There is no authentic image, or the alarms are not between 0 and their number.
-
-    Source: Clopper and Pearson, Biometrika 26(4), 1934.
-    """
-    share = binomial_interval(alarms, authentic)
-    return Interval(1000 * share.value, 1000 * share.low, 1000 * share.high)
-
-
-def brier_score(probabilities: Float[ndarray, "n"], forged: Bool[ndarray, "n"]) -> float:
-    """Mean squared distance of the probability of a forgery from what is true, 0 (best) to 1.
-
-    Raises:
-        ValueError: A probability lies outside 0 to 1, there is none, or the shapes differ.
-
-    Source: Brier, Monthly Weather Review 78(1), 1950.
-    """
-    _check_probabilities(probabilities, forged)
-    return float(np.mean((probabilities - forged) ** 2))
-
-
-def expected_calibration_error(
-    probabilities: Float[ndarray, "n"], forged: Bool[ndarray, "n"], bins: int = 15
-) -> float:
-    """Mean distance of the probability of a forgery from how often there is one, 0 (best) to 1.
-
-    Images are sorted by probability into bins of equal number; each counts by its size. Equal
-    probabilities share the bin of their mean rank, so their order does not matter. Below some
-    hundred images chance alone makes the error large.
-
-    Raises:
-        ValueError: A probability lies outside 0 to 1, there is none, or the shapes differ.
-
-    Source: Nixon et al., "Measuring calibration in deep learning", CVPR workshops 2019.
-    """
-    _check_probabilities(probabilities, forged)
-    middle = stats.rankdata(probabilities) - 0.5
-    number = (middle * bins / middle.size).astype(int)
-    return float(np.abs(np.bincount(number, probabilities - forged)).sum() / middle.size)
-
-
-def risk_coverage(
-    confidence: Float[ndarray, "n"], wrong: Bool[ndarray, "n"], abstained: Bool[ndarray, "n"]
-) -> tuple[Float[ndarray, "points"], Float[ndarray, "points"]]:
-    """Share of wrong answers among the surest ones, for every share of images to be answered.
-
-    Args:
-        confidence: How sure each answer is; where abstained, any value.
-        wrong: True where the answer is wrong.
-        abstained: Images without an answer. The last coverage is the share of the others.
-
-    Returns:
-        Coverage, rising, above 0 to 1, and risk, 0 to 1. Equally sure answers come together.
-
-    Raises:
-        ValueError: Nothing was answered, a confidence is not a finite float, or the shapes differ.
-
-    Source: El-Yaniv and Wiener, Journal of Machine Learning Research 11, 2010.
-    """
-    _check_vectors(confidence, wrong, abstained)
-    given = confidence[~abstained]
-    if not given.size or not np.isfinite(given).all():
-        raise ValueError(
-            f"{np.count_nonzero(np.isfinite(given))} of {confidence.size} images have an answer of known "
-            "confidence; answers are ranked by it, so mark images without one as abstained and have one left"
-        )
-    order = np.argsort(-given)
-    last = detection.ends_of_ties(given[order])
-    mistakes = np.cumsum(wrong[~abstained][order])[last]
-    return (last + 1) / confidence.size, mistakes / (last + 1)
-
-
 @dataclass(frozen=True)
 class CopyTransform:
     """How a copied part was moved. What takes the copy for the source has all of it inverted.
@@ -504,7 +264,7 @@ def transform_error(estimate: CopyTransform, truth: CopyTransform) -> dict[str, 
     }
 
 
-def _judged(
+def judged(
     score_map: Map, labels: Labels, *, sources: bool
 ) -> tuple[Bool[ndarray, "..."], Bool[ndarray, "..."]]:
     """Where pixels count, and which of them are forged."""
@@ -536,24 +296,6 @@ def _judged(
             "telling one from the other and an authentic one is all genuine, so leave this image out"
         )
     return ~ignored, forged
-
-
-def _check_vectors(scores: ndarray, *others: ndarray) -> None:
-    shapes = [one.shape for one in (scores, *others)]
-    if scores.ndim != 1 or len(set(shapes)) != 1 or not scores.size or scores.dtype.kind != "f":
-        raise ValueError(
-            f"{scores.dtype} scores and what goes with them have shapes {shapes}; every image needs one "
-            "float, not yet cut by a threshold, and one of each of the others, so pass vectors of one length"
-        )
-
-
-def _check_probabilities(probabilities: ndarray, forged: ndarray) -> None:
-    _check_vectors(probabilities, forged)
-    if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise ValueError(
-            f"probabilities span {probabilities.min():g} to {probabilities.max():g}; calibration compares "
-            "them with rates from 0 to 1, so calibrate the scores first"
-        )
 
 
 def _share(part: int, whole: int) -> float:
