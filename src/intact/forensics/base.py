@@ -76,10 +76,11 @@ class Examiner(ABC):
 
     kind: ClassVar[str]
     source: ClassVar[str]  # short citation, for listings
+    volumes: ClassVar[bool] = False  # whether it takes volumes whole; else plane by plane
 
     @final
     def examine(self, image: Image) -> Evidence:
-        """Examine an image; the planes of a volume or film one by one.
+        """Examine an image; the planes of a volume or film one by one, if the method is for planes.
 
         Args:
             image: [h, w], [d, h, w], either with [..., 3] in colour.
@@ -96,7 +97,7 @@ class Examiner(ABC):
                 f"examiners take planes and volumes of values, this image has shape {image.shape} and is "
                 f"{image.photometric}: convert it first"
             )
-        if len(image.shape) == 2:
+        if len(image.shape) == 2 or self.volumes:
             return self._plane(image)
         each = [self._plane(image.plane(n)) for n in range(image.planes)]
         spoken = [n for n, evidence in enumerate(each) if not evidence.abstained]
@@ -125,5 +126,5 @@ class Examiner(ABC):
 
     @abstractmethod
     def _examine(
-        self, plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image
+        self, plane: Float[ndarray, "..."], valid: Bool[ndarray, "..."], image: Image
     ) -> Evidence: ...

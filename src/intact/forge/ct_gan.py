@@ -69,24 +69,23 @@ def attack(
     Returns:
         The box of the touch-up, its values in HU, and what of it the generator made.
     """
-    steps = np.array(site.steps)
-    box = _cube(site.centre, np.rint(CUBE / steps).astype(int), scan.shape)
-    clean = scan[box]
+    side = np.rint(CUBE / np.array(site.steps)).astype(int)
+    box = _cube(site.centre, side)
+    clean = _cut(scan, box)
     made = _as_in_cube(clean, generate(box, clean))
-    tampered = scan.copy()
-    tampered[box] = made
-    side = int(np.max(np.rint(CUBE / steps)) * LARGER)
-    outer = _cube(site.centre, np.array([side] * 3), scan.shape)
-    before, after = scan[outer], tampered[outer] + _copied_noise(tampered, scan[outer].shape)
+    tampered = _pasted(scan, box, made)
+    outer = _cube(site.centre, np.full(3, int(side.max() * LARGER)))
+    before, pasted = _cut(scan, outer), _cut(tampered, outer)
+    after = pasted + _copied_noise(tampered, pasted.shape)
     window = _window(before.shape, WIDTHS[inject])
     if inject:
-        weight = window / (1.0 + np.exp(-(tampered[outer] - KNEE) / SLOPE))
+        weight = window / (1.0 + np.exp(-(pasted - KNEE) / SLOPE))
         values = np.maximum(after * weight + before * (1.0 - weight), before)
     else:
         values = after * window + before * (1.0 - window)
-    inner = np.zeros(scan.shape, bool)
-    inner[box] = _inner(clean.shape)
-    return outer, values, inner[outer]
+    touched, part = _inside(outer, scan.shape)
+    made_here = _pasted(np.zeros(scan.shape, bool), box, _inner(clean.shape))
+    return touched, values[part], made_here[touched]
 
 
 def as_change(
@@ -107,9 +106,9 @@ def as_change(
 
 
 def noise_box(shape: tuple[int, ...], size: tuple[int, ...]) -> Box:
-    """Where a scan of this shape gives noise from, for a cube of this size."""
+    """Where a scan of this shape gives noise from, for a cube of this size; it may stick out."""
     centre = tuple(int(n * share) for n, share in zip(shape, NOISE_AT, strict=True))
-    return _cube(centre, np.array(size), shape)
+    return _cube(centre, np.array(size))
 
 
 def smooth(cube: Cube) -> Cube:
@@ -129,15 +128,14 @@ def _as_in_cube(clean: Cube, made: Cube) -> Cube:
 
 
 def _copied_noise(scan: Cube, size: tuple[int, ...]) -> Cube:
-    """What lies at the fixed place, less what is no air, less its mean."""
-    noise = np.zeros(size)
-    found = scan[noise_box(scan.shape, size)].copy()
-    air = found < AIR
-    if air.any():
-        found[~air] = found[air].mean()
-        part = tuple(slice(0, n) for n in found.shape)
-        noise[part] = found - found.mean()
-    return noise
+    """What lies at the fixed place, less what is no air or outside of the scan, less its mean."""
+    box = noise_box(scan.shape, size)
+    noise = _cut(scan, box)
+    air = (noise < AIR) & _sticks_in(box, scan.shape)
+    if not air.any():
+        return np.zeros(size)
+    noise[~air] = noise[air].mean()
+    return noise - noise.mean()
 
 
 def _window(shape: tuple[int, ...], width: float) -> Cube:
@@ -151,13 +149,40 @@ def _window(shape: tuple[int, ...], width: float) -> Cube:
     return np.broadcast_to(kernel, shape)
 
 
-def _cube(centre: tuple[int, ...], size: ndarray, shape: tuple[int, ...]) -> Box:
-    """A cuboid of this size around a voxel, moved inside where it would leave the scan."""
-    starts = [
-        int(np.clip(at - round(n / 2), 0, max(whole - n, 0)))
-        for at, n, whole in zip(centre, size, shape, strict=True)
+def _cube(centre: tuple[int, ...], size: ndarray) -> Box:
+    """A cuboid of this size around a voxel; it may stick out of the scan."""
+    starts = [at - round(n / 2) for at, n in zip(centre, size, strict=True)]
+    return tuple(slice(a, a + int(n)) for a, n in zip(starts, size, strict=True))
+
+
+def _cut(scan: ndarray, box: Box) -> ndarray:
+    """What a box shows; what sticks out shows the voxel at the edge."""
+    index = [
+        np.clip(np.arange(part.start, part.stop), 0, n - 1) for part, n in zip(box, scan.shape, strict=True)
     ]
-    return tuple(slice(a, min(a + int(n), whole)) for a, n, whole in zip(starts, size, shape, strict=True))
+    return scan[np.ix_(*index)]
+
+
+def _inside(box: Box, shape: tuple[int, ...]) -> tuple[Box, Box]:
+    """The part of a box that lies in the scan: in the scan's voxels, and in the box's own."""
+    scan = tuple(slice(max(p.start, 0), min(p.stop, n)) for p, n in zip(box, shape, strict=True))
+    own = tuple(slice(s.start - p.start, s.stop - p.start) for s, p in zip(scan, box, strict=True))
+    return scan, own
+
+
+def _sticks_in(box: Box, shape: tuple[int, ...]) -> Bool[ndarray, "d h w"]:
+    """Which voxels of a box lie in the scan."""
+    inside = np.zeros(tuple(part.stop - part.start for part in box), bool)
+    inside[_inside(box, shape)[1]] = True
+    return inside
+
+
+def _pasted(scan: ndarray, box: Box, values: ndarray) -> ndarray:
+    """A copy of the scan with a box's values in it, as far as it lies inside."""
+    pasted = scan.copy()
+    there, own = _inside(box, scan.shape)
+    pasted[there] = values[own]
+    return pasted
 
 
 def _inner(shape: tuple[int, ...]) -> Bool[ndarray, "d h w"]:
