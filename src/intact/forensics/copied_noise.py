@@ -2,8 +2,8 @@
 
 Mirsky et al., "CT-GAN", USENIX Security 2019, touch up what their network made with noise cut from a
 voxel at 0.5, 0.43 and 0.27 of the scan's planes, rows and columns. Noise never repeats, so what lies
-there correlates with nothing else in a genuine scan, however symmetric. Every place of the scan is
-compared with it at once, by Fourier transforms.
+there is like nothing else in a genuine scan, however symmetric. Every place of the scan is compared
+with it at once, by Fourier transforms. An attack so near that it changed what it copied is not found.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ FEWEST = 200  # voxels that such a cube needs
 BLUR = 0.9  # sigma of the blur whose difference to a slice counts as noise, in pixels
 LOUD = 4.0  # standard deviations; what differs more from its surroundings is no noise
 COPIED = 0.4  # correlation above which noise was copied
+STRUCTURE = 0.1  # of the cube, at most: what is no noise is like other edges, not copied
+BESIDE, FALLS_TO = 2, 0.6  # voxels away from a copy its likeness is gone; of an edge, it is not
 SURE = 1e-6  # how often chance may give as much, over all places
 
 Cube = Float[ndarray, "d h w"]
@@ -53,6 +55,8 @@ class CopiedNoise(Examiner):
         template = noise[box]
         if not template.std() or not noise.std():
             return self._abstain("there is no noise at the place that would have been copied")
+        if (np.abs(template) >= np.abs(noise).max()).mean() > STRUCTURE:
+            return self._abstain("vessels or bone lie at the place that would have been copied")
         alike = correlate(noise, template)
         near = tuple(slice(max(at - n, 0), at + n + 1) for at, n in zip(centre, size, strict=True))
         alike[near] = 0.0
@@ -65,7 +69,7 @@ class CopiedNoise(Examiner):
         spread = 1.4826 * float(np.median(np.abs(alike[alike != 0])))
         p_value = min(1.0, alike.size * float(stats.norm.sf(best / spread)))
         found = np.zeros(alike.shape, np.float32)
-        if best < COPIED or p_value > SURE:
+        if best < COPIED or p_value > SURE or _beside(alike, place) > FALLS_TO * best:
             said = "Nowhere does the noise repeat that of the place which the CT-GAN attack copies from."
             return Evidence(self.kind, max(best, 0.0), found, said, p_value=p_value)
         box = tuple(slice(max(at - n // 2, 0), at + n // 2 + 1) for at, n in zip(place, size, strict=True))
@@ -76,6 +80,16 @@ class CopiedNoise(Examiner):
             "deviations above chance)."
         )
         return Evidence(self.kind, best, found, said, p_value=p_value)
+
+
+def _beside(alike: Cube, place: tuple[int, ...]) -> float:
+    """The highest correlation some voxels along each axis away from a place."""
+    values = []
+    for axis, step in np.ndindex(3, 2):
+        beside = list(place)
+        beside[axis] = int(np.clip(place[axis] + (2 * step - 1) * BESIDE, 0, alike.shape[axis] - 1))
+        values.append(float(alike[tuple(beside)]))
+    return max(values)
 
 
 def fine_structure(volume: Cube) -> Cube:
