@@ -36,7 +36,7 @@ FLOORS = (
     },
     {"io", "store", "report", "engine", "findings"},
     {"data", "nets"},
-    {"anomaly", "segment", "forge", "classify", "model", "regions"},
+    {"anomaly", "segment", "forge", "forensics", "classify", "model", "regions"},
     {"screener", "fit", "screen", "evaluate", "protect", "bank", "bench"},
     {
         "demo",

@@ -1,0 +1,1 @@
+"""Forensics: what a file itself says about whether its image is genuine."""
