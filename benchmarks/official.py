@@ -15,7 +15,8 @@ that `load_weights` finds.
 Not run here: EDC and EA2D (their networks are ResNet-50 only, whose weights are not at hand), f-AnoGAN
 (TensorFlow 1.2), GANomaly (asks for visdom and torch 1.2; anomalib's port is in peer_anomalib.py),
 UniAD (EfficientNet-B4 weights), AnoDDPM, pDDPM and SQUID (networks sized for days on a GPU),
-STFPM (GPL; anomalib's port is in peer_anomalib.py), FastFlow (the authors published none).
+STFPM (GPL; anomalib's port is in peer_anomalib.py), FastFlow, AE-FLOW, P-VQ (the authors published
+none), AAE, ceVAE and Skip-TS (for time).
 
 Rows go to benchmarks/results/official.csv; rows of the same pack, method and seed are replaced.
 """

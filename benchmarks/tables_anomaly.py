@@ -252,6 +252,10 @@ def everything() -> str:
         "anomalib learns from all normals and does not calibrate.",
         beside("anomalib"),
         beside("official"),
+        "Authors' code that was not run here: EDC and EA2D (ResNet-50 only, whose weights are not at hand), "
+        "UniAD (EfficientNet-B4, likewise), f-AnoGAN (TensorFlow 1.2), GANomaly (asks for torch 1.2), STFPM "
+        "(GPL), AnoDDPM, pDDPM and SQUID (networks sized for days on a GPU); FastFlow, AE-FLOW and P-VQ have "
+        "none that the authors published; AAE, ceVAE and Skip-TS were left out for time.",
     )
 
 
