@@ -22,11 +22,13 @@ from made_archive import (
 
 from intact.anomaly import METHODS as DETECTORS
 from intact.cli import app
+from intact.forge import KINDS, SERIES_KINDS
 from intact.protect.attack import METHODS as ATTACKS
 from intact.segment import METHODS as SEGMENTERS
 
 DONE, FLAGGED, WRONG_USE, UNREADABLE, STOPPED = range(5)
 COMMANDS = sorted(typer.main.get_command(app).commands)
+METHODS = [*DETECTORS, *SEGMENTERS, *KINDS, *SERIES_KINDS, *ATTACKS]
 QUICK = ("--method", "ae", "--set", "steps=1", "--set", "size=32", "--set", "latent=8")
 
 
@@ -68,6 +70,7 @@ def test_all_commands_are_known_here():
         "bench",
         "demo",
         "fit",
+        "forge",
         "key",
         "ledger",
         "methods",
@@ -146,12 +149,12 @@ def test_a_fault_of_the_program_is_not_taken_for_a_flagged_image(run, monkeypatc
 
 def test_methods_lists_every_method(run):
     answer = run("methods")
-    assert answer.code == DONE and all(name in answer.out for name in (*DETECTORS, *SEGMENTERS, *ATTACKS))
+    assert answer.code == DONE and all(name in answer.out for name in METHODS)
 
 
 def test_methods_as_json(run):
     listed = json.loads(run("methods", "--json").out)
-    assert list(listed) == [*DETECTORS, *SEGMENTERS, *ATTACKS]
+    assert list(listed) == METHODS
     assert listed["otsu"]["task"] == "segment" and listed["patchcore"]["task"] == "detect"
     assert listed["fgsm"]["task"] == "protect" and listed["fgsm"]["fields"]["epsilon"] == 8
     assert listed["ae"]["fields"]["latent"] == 16 and "MedIAnomaly" in listed["ae"]["source"]

@@ -98,8 +98,8 @@ class Examiner(ABC):
                 f"{image.photometric}: convert it first"
             )
         if len(image.shape) == 2 or self.volumes:
-            return self._plane(image)
-        each = [self._plane(image.plane(n)) for n in range(image.planes)]
+            return self._at_once(image)
+        each = [self._at_once(image.plane(n)) for n in range(image.planes)]
         spoken = [n for n, evidence in enumerate(each) if not evidence.abstained]
         if not spoken:
             return each[0]
@@ -115,7 +115,7 @@ class Examiner(ABC):
         )
 
     @final
-    def _plane(self, image: Image) -> Evidence:
+    def _at_once(self, image: Image) -> Evidence:
         grey = image.pixels.astype(np.float32)
         return self._examine(grey.mean(axis=-1) if image.colour else grey, ~image.padding_mask(), image)
 

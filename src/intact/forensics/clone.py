@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
-from scipy import ndimage, stats
+from scipy import stats
 
 from intact.residual import correlation
 
@@ -24,6 +24,7 @@ COPIED = 0.4  # above it, noise was copied
 BESIDE, FALLS_TO = 5, 0.5  # pixels away from a copy its likeness is gone; of an edge, it is not
 SEAM = 7  # pixels: twice as far as the blur reaches, and one
 LOUD = 4.0  # standard deviations of noise; what differs more from its surroundings counts no more
+RICH, MEASURED = 1.5, 0.9  # a block's deviation, in the noise's; and share of it that was measured
 LAG = 3  # pixels over which noise may be correlated with itself
 TOLERANCE = 2  # pixels by which shifts of one clone may differ
 MOST = 12  # shifts that are looked into
@@ -171,14 +172,14 @@ def _overlap(shape: tuple[int, int], shift: tuple[int, int]) -> tuple[tuple[slic
 
 def enough_texture(plane: Field, valid: Mask, size: int, sigma: float) -> Mask:
     """Where blocks of this size show more than noise, and nothing that was not measured."""
-    mean = cv2.blur(plane, (size, size))
-    deviation = np.sqrt(np.maximum(cv2.blur(plane * plane, (size, size)) - mean * mean, 0))
-    share = cv2.blur(valid.astype(np.float32), (size, size))
-    return (
-        (deviation > 1.5 * sigma)
-        & (share > 0.9)
-        & ndimage.binary_erosion(np.ones_like(valid), iterations=size // 2 + 1)
-    )
+    exact = plane.astype(np.float64)  # squares of 16-bit values have no exact float32
+    mean = cv2.blur(exact, (size, size))
+    deviation = np.sqrt(np.maximum(cv2.blur(exact * exact, (size, size)) - mean * mean, 0))
+    enough = (deviation > RICH * sigma) & (cv2.blur(valid.astype(np.float32), (size, size)) > MEASURED)
+    frame = size // 2 + 1
+    whole = np.zeros_like(enough)
+    whole[frame:-frame, frame:-frame] = True
+    return enough & whole
 
 
 def not_flat(plane: Field) -> Mask:
