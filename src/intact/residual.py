@@ -13,6 +13,7 @@ from scipy import ndimage
 
 # Immerkaer's mask, "Fast noise variance estimation", CVIU 64(2), 1996: blind to planes and straight edges.
 _LAPLACIANS = np.array([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]]) / 6.0
+LOUD = 4.0  # standard deviations of noise; what differs more from its surroundings is structure
 _MAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 
 
@@ -48,6 +49,20 @@ def residual(values: Num[ndarray, "..."], sigma: float = 1.5) -> Float[ndarray, 
     planes = np.asarray(values, np.float64)
     sigmas = (0.0,) * (planes.ndim - 2) + (sigma, sigma)
     return planes - np.asarray(ndimage.gaussian_filter(planes, sigmas))
+
+
+def without_structure(
+    noise: Float[ndarray, "..."], valid: Bool[ndarray, "..."] | None = None
+) -> Float[ndarray, "..."]:
+    """A residual whose edges and seams, which would outweigh all noise, are cut to what noise could be.
+
+    Args:
+        noise: A residual.
+        valid: Where the strength of the noise is measured; by default everywhere.
+    """
+    measured = noise if valid is None else noise[valid]
+    highest = LOUD * _MAD * float(np.median(np.abs(measured)))
+    return np.clip(noise, -highest, highest)
 
 
 def correlation(one: Num[ndarray, "..."], other: Num[ndarray, "..."]) -> float:

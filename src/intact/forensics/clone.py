@@ -16,14 +16,13 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy import stats
 
-from intact.residual import correlation
+from intact.residual import correlation, without_structure
 
 NOISE = 1.5  # sigma of the blur whose difference to the image counts as noise, in pixels
 TWINS = 0.16  # correlation of noise that genuine twins reach
 COPIED = 0.4  # above it, noise was copied
 BESIDE, FALLS_TO = 5, 0.5  # pixels away from a copy its likeness is gone; of an edge, it is not
 SEAM = 7  # pixels: twice as far as the blur reaches, and one
-LOUD = 4.0  # standard deviations of noise; what differs more from its surroundings counts no more
 RICH, MEASURED = 1.5, 0.9  # a block's deviation, in the noise's; and share of it that was measured
 LAG = 3  # pixels over which noise may be correlated with itself
 TOLERANCE = 2  # pixels by which shifts of one clone may differ
@@ -75,10 +74,7 @@ def find_clones(
     turned = (shifts[:, 0] < 0) | ((shifts[:, 0] == 0) & (shifts[:, 1] < 0))
     starts = np.where(turned[:, None], pairs[:, 2:], pairs[:, :2])
     shifts = np.where(turned[:, None], -shifts, shifts)
-    noise = plane - cv2.GaussianBlur(plane, (0, 0), NOISE)
-    # The seam of a copy stands out by far more than noise, and would outweigh all of it.
-    highest = LOUD * 1.4826 * float(np.median(np.abs(noise[valid])))
-    noise = np.clip(noise, -highest, highest)
+    noise = without_structure(plane - cv2.GaussianBlur(plane, (0, 0), NOISE), valid)
     spread = _self_correlation(noise)
     common = _common_shifts(shifts, plane.shape, votes)
     found = []

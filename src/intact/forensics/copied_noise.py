@@ -19,12 +19,12 @@ from scipy import fft, ndimage, stats
 
 from intact.forensics.base import Evidence, Examiner
 from intact.image import Image
+from intact.residual import without_structure
 
 NOISE_AT = (0.5, 0.43, 0.27)  # of the scan's planes, rows and columns (the authors' code)
 CORE = 7.0  # mm, the side of the cube that is compared: inside of all but the smallest nodules
 FEWEST = 200  # voxels that such a cube needs
 BLUR = 0.9  # sigma of the blur whose difference to a slice counts as noise, in pixels
-LOUD = 4.0  # standard deviations; what differs more from its surroundings is no noise
 COPIED = 0.4  # correlation above which noise was copied
 STRUCTURE = 0.1  # of the cube, at most: what is no noise is like other edges, not copied
 BESIDE, FALLS_TO = 2, 0.6  # voxels away from a copy its likeness is gone; of an edge, it is not
@@ -94,9 +94,7 @@ def _beside(alike: Cube, place: tuple[int, ...]) -> float:
 
 def fine_structure(volume: Cube) -> Cube:
     """A volume less the blur of its slices; anatomy's edges are cut to what noise could be."""
-    noise = np.stack([one - cv2.GaussianBlur(one, (0, 0), BLUR) for one in volume])
-    strength = 1.4826 * float(np.median(np.abs(noise)))
-    return np.clip(noise, -LOUD * strength, LOUD * strength)
+    return without_structure(np.stack([one - cv2.GaussianBlur(one, (0, 0), BLUR) for one in volume]))
 
 
 def correlate(volume: Cube, template: Cube) -> Cube:
