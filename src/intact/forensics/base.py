@@ -76,7 +76,9 @@ class Examiner(ABC):
 
     kind: ClassVar[str]
     source: ClassVar[str]  # short citation, for listings
+    family: ClassVar[str] = "examiner"  # for listings
     volumes: ClassVar[bool] = False  # whether it takes volumes whole; else plane by plane
+    compares: ClassVar[bool] = False  # whether its scores only mean something beside genuine images'
 
     @final
     def examine(self, image: Image) -> Evidence:
