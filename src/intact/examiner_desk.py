@@ -1,4 +1,4 @@
-"""`ExaminerDesk`: the part of screening that asks whether an image is genuine."""
+"""`ExaminerDesk`: the part of screening that asks whether an image was measured well and is genuine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from intact.findings import Row
 from intact.forensics import METHODS
-from intact.forensics.base import Evidence, Finding
+from intact.forensics.base import ARTEFACT, Evidence, Finding
 from intact.forensics.decision import Decision, Genuine, compared, decide, group_of
 from intact.forensics.examination import Examination, examine
 from intact.forensics.instance import Series
@@ -22,13 +22,13 @@ from intact.image import Image
 from intact.io import Source
 from intact.regions import marked_regions
 
-NAME = "forensics"  # of its rows
+ACQUISITION, FORENSICS = "acquisition", "forensics"  # its rows: was it measured well, is it genuine?
 SMALLEST = 1e-300  # p-value that is told apart from 0
 
 
 @dataclass(frozen=True, eq=False)
 class Opinion:
-    """What the desk says of one image.
+    """The answer to one of the two questions.
 
     Args:
         columns: Of its row.
@@ -53,20 +53,30 @@ class ExaminerDesk:
         self._genuine = Genuine.load(genuine) if genuine else None
         self._examiners = {name: kind() for name, kind in METHODS.items() if genuine or not kind.compares}
 
-    def look(self, image: Image, series: Series | None, sources: Sequence[Source]) -> Opinion:
-        """Examine one image, its headers and its slices."""
-        examination = examine(image, self._examiners, series, sources)
+    def look(self, image: Image, series: Series | None, sources: Sequence[Source]) -> dict[str, Opinion]:
+        """Examine one image, its headers and its slices; the answers of both rows."""
+        whole = examine(image, self._examiners, series, sources)
+        disturbed = {name: e for name, e in whole.evidence.items() if e.kind == ARTEFACT}
+        changed = {name: e for name, e in whole.evidence.items() if e.kind != ARTEFACT}
+        parts = {
+            ACQUISITION: Examination((), disturbed),
+            FORENSICS: Examination(whole.findings, changed),
+        }
+        names = [source.name for source in sources]
+        return {name: self._opinion(name, image, part, names) for name, part in parts.items()}
+
+    def _opinion(self, row: str, image: Image, examination: Examination, names: Sequence[str]) -> Opinion:
         decision = decide(examination, group_of(image), self._genuine, self._alpha)
         marked = _marked(examination, decision)
         regions = [] if marked is None else marked_regions(marked, image, decision.p_value or 0.0)
         p_value = decision.p_value
         columns: Row = {
-            "family": NAME,
+            "family": row,
             "score": None if p_value is None else abs(math.log10(max(p_value, SMALLEST))),
             "p_value": p_value,
             "flagged": decision.flagged,
             "regions": [asdict(region) for region in regions],
-            "evidence": _evidence(examination, decision, [source.name for source in sources]),
+            "evidence": _evidence(examination, decision, names),
             "silent": [
                 name
                 for name, evidence in examination.evidence.items()
@@ -90,9 +100,7 @@ def _marked(examination: Examination, decision: Decision) -> Float[ndarray, "...
     return np.maximum.reduce(shown).astype(np.float32) if shown else None
 
 
-def _evidence(
-    examination: Examination, decision: Decision, names: Sequence[str]
-) -> list[dict[str, Any]]:
+def _evidence(examination: Examination, decision: Decision, names: Sequence[str]) -> list[dict[str, Any]]:
     """What is told: every finding, and the pixels' evidence that counted."""
     return [
         *(_of_finding(finding, names) for finding in examination.findings),

@@ -20,10 +20,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from intact import examiner_desk, progress
+from intact import progress
 from intact._version import __version__
 from intact.engine import local
 from intact.errors import InputError, MisfitWarning, UsageError
+from intact.examiner_desk import ACQUISITION, FORENSICS
 from intact.findings import Findings, Row
 from intact.genuine import learn_genuine
 from intact.io import Unit, index, read_unit
@@ -255,7 +256,7 @@ def _count(rows: Iterator[Row]) -> dict[str, int]:
         (errors if row["error"] else images).add(row["path"])
         if row["flagged"]:
             flagged.add(row["path"])
-            if row["family"] == examiner_desk.NAME:
+            if row["family"] == FORENSICS:
                 manipulated.add(row["path"])
         if row["warnings"]:
             warned.add(row["path"])
@@ -276,7 +277,7 @@ def _measure(
 
     masks = find_masks([entry for entry in entries if isinstance(entry, Unit)], map(Path, paths))
     # Labels tell normal from ill; whether an image is genuine is another question.
-    rows = [row for row in findings.rows() if row["family"] != examiner_desk.NAME]
+    rows = [row for row in findings.rows() if row["family"] not in (ACQUISITION, FORENSICS)]
     return evaluate_findings(rows, masks, findings.out, alpha)
 
 

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from intact import examiner_desk
 from intact.errors import InputError, UnreadableError
-from intact.examiner_desk import ExaminerDesk
+from intact.examiner_desk import ACQUISITION, FORENSICS, ExaminerDesk
 from intact.findings import Row
 from intact.forensics.instance import Instance, Series
 from intact.image import Image
@@ -67,7 +66,7 @@ class Screener:
     def detectors(self) -> list[str]:
         """What each image gets a row of; "read" where it is only read."""
         names = [Path(model).resolve().name for model in self.models]
-        return names + [examiner_desk.NAME] * self.forensics or ["read"]
+        return names + [ACQUISITION, FORENSICS] * self.forensics or ["read"]
 
     def __call__(self, entries: Sequence[Entry]) -> list[list[Row]]:
         """One list of rows per entry, with a row of each of `detectors`."""
@@ -96,11 +95,10 @@ class Screener:
         columns: list[Iterable[Row]] = [
             map(self._judge, repeat(model), opened, model.read(images)) for model in self._loaded
         ]
-        if self._desk:
-            columns.append(map(self._examine, repeat(self._desk), opened))
-        if not columns:
+        if not columns and not self._desk:
             columns.append(self._row(one, "read") for one in opened)
-        return (list(rows) for rows in zip(*columns, strict=True))
+        detected = zip(*columns, strict=True) if columns else repeat(())
+        return ([*rows, *self._examine(one)] for rows, one in zip(detected, opened, strict=False))
 
     def _prepare(self) -> None:
         """What is loaded once in each worker."""
@@ -138,13 +136,15 @@ class Screener:
                 row["regions"] = [dataclasses.asdict(region) for region in found]
         return row
 
-    def _examine(self, desk: ExaminerDesk, opened: Opened) -> Row:
-        """The row of one image and all examiners; what they found has its map and regions."""
-        opinion = desk.look(opened.image, opened.series, opened.unit.sources)
-        row = self._row(opened, examiner_desk.NAME) | opinion.columns
-        if opinion.marked is not None:
-            row["map"] = self._save_map(opinion.marked, opened, examiner_desk.NAME)
-        return row
+    def _examine(self, opened: Opened) -> Iterator[Row]:
+        """The rows of one image from all examiners; what they found has its map and regions."""
+        if self._desk is None:
+            return
+        for name, opinion in self._desk.look(opened.image, opened.series, opened.unit.sources).items():
+            row = self._row(opened, name) | opinion.columns
+            if opinion.marked is not None:
+                row["map"] = self._save_map(opinion.marked, opened, name)
+            yield row
 
     def _row(self, opened: Opened, detector: str) -> Row:
         unit, image = opened.unit, opened.image

@@ -37,7 +37,7 @@ FLOORS = (
     {"io", "store", "report", "engine", "findings"},
     {"data", "nets"},
     {"anomaly", "segment", "forge", "forensics", "classify", "model", "regions"},
-    {"screener", "fit", "screen", "evaluate", "protect", "bank", "bench"},
+    {"screener", "examiner_desk", "genuine", "fit", "screen", "evaluate", "protect", "bank", "bench"},
     {
         "demo",
         "cli",

@@ -15,6 +15,8 @@ from numpy import ndarray
 from intact.errors import UsageError
 from intact.image import Image
 
+ARTEFACT = "artefact"  # the kind of evidence that tells of a disturbed acquisition, not of tampering
+
 
 class Severity(IntEnum):
     """How much a finding weighs. What is benign or information is never counted as tampering."""
@@ -49,7 +51,7 @@ class Evidence:
     """What an examiner says of the pixels of an image.
 
     Args:
-        kind: What it looks for: "copy-move", "splice", "noise", "compression", "resampling".
+        kind: What it looks for: "copy-move", "splice", "noise", "compression", "resampling"; or `ARTEFACT`.
         score: Larger is more suspicious; nan where it abstained.
         map: float32 of the image's shape, 0 to 1: where; None where it abstained.
         explanation: A sentence a court could read.

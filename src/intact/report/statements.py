@@ -20,7 +20,7 @@ ABNORMAL, ARTEFACT, MANIPULATED, RECORDED = (
     "Manipulated file",
     "On record",
 )
-_ARTEFACTS = ("artefact",)  # kinds of evidence
+EXAMINERS = ("acquisition", "forensics")  # families whose rows tell what they saw in sentences
 _WEIGHTS = {
     "impossible": "No legitimate chain of programs leaves this.",
     "unusual": "Unusual, but it can have an innocent cause: ask who wrote the file.",
@@ -50,17 +50,16 @@ def statements(rows: Sequence[Row]) -> dict[str, list[Statement]]:
     """The statements of one image under their headings; headings without any are left out."""
     said: dict[str, list[Statement]] = {ABNORMAL: [], ARTEFACT: [], MANIPULATED: [], RECORDED: []}
     for row in rows:
-        if row["flagged"] and row["family"] != "forensics":
+        if row["flagged"] and row["family"] not in EXAMINERS:
             said[ABNORMAL].append(_of_detector(row))
         for evidence in row.get("evidence") or ():
-            said[_heading(evidence)].append(_of_evidence(evidence))
+            heading = ARTEFACT if row["family"] == "acquisition" else _heading(evidence)
+            said[heading].append(_of_evidence(evidence))
     return {heading: found for heading, found in said.items() if found}
 
 
 def _heading(evidence: Row) -> str:
-    if evidence["severity"] in ("information", "benign"):
-        return RECORDED
-    return ARTEFACT if evidence["kind"] in _ARTEFACTS else MANIPULATED
+    return RECORDED if evidence["severity"] in ("information", "benign") else MANIPULATED
 
 
 def _of_detector(row: Row) -> Statement:
