@@ -20,8 +20,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from itertools import cycle, islice
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
