@@ -121,7 +121,11 @@ class Examiner(ABC):
     @final
     def _at_once(self, image: Image) -> Evidence:
         grey = image.pixels.astype(np.float32)
-        return self._examine(grey.mean(axis=-1) if image.colour else grey, ~image.padding_mask(), image)
+        grey = grey.mean(axis=-1) if image.colour else grey
+        finite = np.isfinite(grey)
+        if not finite.all():  # what is no number was not measured, and must not spread by filters
+            grey = np.where(finite, grey, grey[finite].mean() if finite.any() else 0.0).astype(np.float32)
+        return self._examine(grey, ~image.padding_mask() & finite, image)
 
     @final
     def _abstain(self, why: str) -> Evidence:
