@@ -134,5 +134,5 @@ def spots(volume: Coarse) -> list[Spot]:
     best, elsewhere = float(times[at, row, column]), float(others.max(initial=0))
     if best < SPOT or not len(others) or best < ALONE * elsewhere:
         return []
-    place = (int(n) * step + step // 2 for n in (row, column))
-    return [Spot(int(at) + 1, *(COARSE * n for n in place), best, elsewhere)]
+    place = [COARSE * (int(n) * step + step // 2) for n in (row, column)]
+    return [Spot(int(at) + 1, place[0], place[1], best, elsewhere)]
