@@ -47,9 +47,11 @@ TABLE_50 = np.array(
 )
 LARGEST_STEP = 128
 FINE, HIGHEST = 8, 256  # bins to a grey level, and grey levels, in which coefficients are counted
-SPREAD, STRAY = 0.4, 0.05  # of a coefficient about its multiple after rounding to pixels; share of others
+ROUNDED = 0.29  # standard deviation of coefficients about their multiples after rounding to pixels
+SPREAD, STRAY = 0.35, 0.001  # what is allowed of it, and the share of coefficients that lie anywhere
 SURE = 12.0  # nats by which a step has to fit better than none
-AGREE = 0.8  # of the sure steps have to be those of the standard table
+AS_GOOD = 0.6  # of the fit of steps that were used, compared with the best
+FITTING = 0.25  # of the fit of steps that were used: with less, a table was not the one
 
 Votes = Int[ndarray, "h w"]
 Blocks = Float[ndarray, "rows columns 8 8"]
@@ -106,7 +108,9 @@ def _history(values: bytes, shape: tuple[int, int]) -> History | None:
     grid, alarms = main_grid(votes)
     if grid == NONE:
         return None
-    steps, quality = last_steps(block_coefficients(luma, divmod(grid, SIDE)))
+    origin = divmod(grid, SIDE)
+    # Values that were cut at black or white have left their multiples.
+    steps, quality = last_steps(block_coefficients(luma, origin)[unclipped_blocks(luma, origin)])
     for array in (luma, votes, steps):
         array.flags.writeable = False
     return History(luma, votes, grid, alarms, steps, quality)
@@ -133,23 +137,40 @@ def block_coefficients(plane: Float[ndarray, "h w"], origin: tuple[int, int]) ->
     return np.ascontiguousarray((tall.reshape(rows, SIDE, columns, SIDE) @ waves.T).swapaxes(1, 2))
 
 
-def last_steps(blocks: Blocks) -> tuple[Int[ndarray, "8 8"], int | None]:
+def unclipped_blocks(plane: Float[ndarray, "h w"], origin: tuple[int, int]) -> Bool[ndarray, "rows columns"]:
+    """Which whole blocks of a grid have neither black nor white in them."""
+    top, left = origin
+    rows, columns = (plane.shape[0] - top) // SIDE, (plane.shape[1] - left) // SIDE
+    within = (plane > 0) & (plane < 255)
+    whole = within[top : top + SIDE * rows, left : left + SIDE * columns]
+    return np.asarray(whole.reshape(rows, SIDE, columns, SIDE).all(axis=(1, 3)))
+
+
+def last_steps(blocks: Float[ndarray, "... 8 8"]) -> tuple[Int[ndarray, "8 8"], int | None]:
     """The steps of the compression that wrote these blocks, and its quality."""
     levels = np.minimum(np.abs(blocks.reshape(-1, GRIDS)) * FINE + 0.5, HIGHEST * FINE - 1).astype(np.int64)
     bins = HIGHEST * FINE
     counts = np.bincount((levels + bins * np.arange(GRIDS)).ravel(), minlength=GRIDS * bins)
-    fits = counts.reshape(GRIDS, bins) @ _fits_to_steps().T
-    fits[0] = 0.0
-    best = fits.argmax(axis=1)
-    sure = fits[np.arange(GRIDS), best] > SURE
+    fits, used = (counts.reshape(GRIDS, bins) @ table.T for table in _fits_to_steps())
+    fits[0] = used[0] = 0.0
     tables = np.stack([standard_table(quality).ravel() for quality in range(1, 101)])
-    told = np.minimum(tables, LARGEST_STEP) - 1
-    quality = 1 + int(fits[np.arange(GRIDS), told].sum(axis=1).argmax())
-    table = tables[quality - 1]
-    if sure.any() and (table[sure] == best[sure] + 1).mean() >= AGREE:
+    told = (np.arange(GRIDS), np.minimum(tables, LARGEST_STEP) - 1)
+    best = _finest(fits[told].sum(axis=1)[None], used[told].sum(axis=1)[None])[0]
+    if best >= 0:
+        table = tables[best]
         table[0] = 0
-        return table.reshape(SIDE, SIDE), quality
-    return np.where(sure, best + 1, 0).reshape(SIDE, SIDE), None
+        return table.reshape(SIDE, SIDE), int(best) + 1
+    return 1 + _finest(fits, used).reshape(SIDE, SIDE), None
+
+
+def _finest(fits: Float[ndarray, "n choices"], used: Float[ndarray, "n choices"]) -> Int[ndarray, "n"]:
+    """The choice of each row that fits best among those which fit as they should; -1 for none.
+
+    What was compressed twice lies near the multiples of both steps, but exactly on those of the last.
+    """
+    share = np.where(fits > SURE, fits / np.maximum(used, SURE), 0.0)
+    fitting = (share > FITTING) & (share > AS_GOOD * share.max(axis=1, keepdims=True))
+    return np.where(fitting.any(axis=1), np.where(fitting, fits, -np.inf).argmax(axis=1), -1)
 
 
 @cache
@@ -159,16 +180,25 @@ def _waves() -> Float[ndarray, "8 8"]:
 
 
 @cache
-def _fits_to_steps() -> Float[ndarray, "steps bins"]:
-    """For every step and size of a coefficient: how much likelier the size is with the step than without."""
+def _fits_to_steps() -> tuple[Float[ndarray, "steps bins"], Float[ndarray, "steps bins"]]:
+    """For every step and size of a coefficient: how much likelier the size is with the step than without.
+
+    Also how much likelier it would be on average, were that the step.
+    """
     steps = np.arange(1, LARGEST_STEP + 1)[:, None]
     sizes = np.arange(HIGHEST * FINE)[None] / FINE
     multiple = np.rint(sizes / steps)
-    off = sizes - multiple * steps
-    # Spikes at the multiples, and their neighbours' tails.
+    told = (multiple > 0) & (sizes < HIGHEST - 1)
+    off = np.linspace(-4 * ROUNDED, 4 * ROUNDED, 65)
+    weights = stats.norm.pdf(off, scale=ROUNDED)
+    used = (_fit(off[None], steps) * weights).sum(axis=1, keepdims=True) / weights.sum()
+    return np.where(told, _fit(sizes - multiple * steps, steps), 0.0), np.where(told, used, 0.0)
+
+
+def _fit(off: Float[ndarray, "..."], steps: Int[ndarray, "..."]) -> Float[ndarray, "..."]:
+    """Logarithm of the likelihood of being so far off a multiple of a step, over that without a step."""
     spikes = sum(steps * stats.norm.pdf(off + n * steps, scale=SPREAD) for n in (-1, 0, 1))
-    fits = np.log((1 - STRAY) * spikes + STRAY)
-    return np.where((multiple == 0) | (sizes >= HIGHEST - 1), 0.0, fits)
+    return np.log((1 - STRAY) * spikes + STRAY)
 
 
 def _luma(plane: Float[ndarray, "h w"], image: Image) -> Float[ndarray, "h w"]:
