@@ -15,6 +15,7 @@ Coefficients rounded to zero say nothing of the step and are left out.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -91,14 +92,28 @@ def jpeg_history(plane: Float[ndarray, "h w"], image: Image) -> History | str:
         plane: Its grey values.
         image: It, for its depth and colours.
     """
+    luma = jpeg_luma(plane, image)
+    if isinstance(luma, str):
+        return luma
+    # Several examiners look at one image in turn.
+    found = _history(luma.astype(np.uint8).tobytes(), luma.shape)
+    return "nothing shows that the image was ever compressed as JPEG" if found is None else found
+
+
+def jpeg_luma(plane: Float[ndarray, "h w"], image: Image) -> Float[ndarray, "h w"] | str:
+    """The brightness that JPEG would have compressed, whole numbers from 0 to 255; or why there is none.
+
+    Args:
+        plane: Grey values of an image.
+        image: It, for its depth and colours.
+    """
     if image.pixels.dtype != np.uint8 or image.bits < 8:
         return f"values of {image.bits} bits do not come from an 8-bit JPEG file"
     if min(plane.shape) < 4 * SIDE:
         return "the image is too small to have a grid"
-    luma = np.rint(_luma(plane, image)).astype(np.uint8)
-    # Several examiners look at one image in turn.
-    found = _history(luma.tobytes(), luma.shape)
-    return "nothing shows that the image was ever compressed as JPEG" if found is None else found
+    if image.photometric == "YBR_FULL":
+        return image.pixels[..., 0].astype(np.float32)
+    return np.rint(image.pixels @ np.array(LUMA, np.float32)) if image.colour else plane
 
 
 @lru_cache(maxsize=2)
@@ -135,6 +150,24 @@ def block_coefficients(plane: Float[ndarray, "h w"], origin: tuple[int, int]) ->
     waves = _waves()
     tall = waves @ whole.reshape(rows, SIDE, SIDE * columns)
     return np.ascontiguousarray((tall.reshape(rows, SIDE, columns, SIDE) @ waves.T).swapaxes(1, 2))
+
+
+def sliding_coefficients(
+    plane: Float[ndarray, "h w"], frequencies: Sequence[tuple[int, ...]]
+) -> Iterator[Float[ndarray, "h2 w2"]]:
+    """One cosine coefficient after another of the window that begins at each pixel.
+
+    Args:
+        plane: Grey values.
+        frequencies: Down and across, each 0 to 7.
+    """
+    height, width = plane.shape
+    tall: dict[int, ndarray] = {}
+    for down, across in frequencies:
+        if down not in tall:
+            tall[down] = cv2.filter2D(plane, cv2.CV_32F, _waves()[down][:, None], anchor=(0, 0))
+        both = cv2.filter2D(tall[down], cv2.CV_32F, _waves()[across][None], anchor=(0, 0))
+        yield both[: height - SIDE + 1, : width - SIDE + 1]
 
 
 def unclipped_blocks(plane: Float[ndarray, "h w"], origin: tuple[int, int]) -> Bool[ndarray, "rows columns"]:
@@ -201,12 +234,6 @@ def _fit(off: Float[ndarray, "..."], steps: Int[ndarray, "..."]) -> Float[ndarra
     return np.log((1 - STRAY) * spikes + STRAY)
 
 
-def _luma(plane: Float[ndarray, "h w"], image: Image) -> Float[ndarray, "h w"]:
-    if image.photometric == "YBR_FULL":
-        return image.pixels[..., 0].astype(np.float32)
-    return image.pixels @ np.array(LUMA, np.float32) if image.colour else plane
-
-
 def grid_votes(plane: Float[ndarray, "h w"]) -> Votes:
     """For every pixel the grid, 8 * row + column of its origin, whose window over it has most zeros.
 
@@ -242,19 +269,15 @@ def _zeros(plane: Float[ndarray, "h w"]) -> Int[ndarray, "h2 w2"]:
     The mean does not count; windows that are constant along an axis have none.
     """
     height, width = plane.shape
-    inner = (slice(0, height - SIDE + 1), slice(0, width - SIDE + 1))
     count = np.zeros((height - SIDE + 1, width - SIDE + 1), np.uint8)
-    waves = _waves()
-    for down in range(SIDE):
-        along = cv2.filter2D(plane, cv2.CV_32F, waves[down][:, None], anchor=(0, 0))
-        for across in range(down == 0, SIDE):  # not the mean
-            response = cv2.filter2D(along, cv2.CV_32F, waves[across][None], anchor=(0, 0))[inner]
-            count += cv2.inRange(response, -ZERO, ZERO) & 1
+    frequencies = list(np.ndindex(SIDE, SIDE))[1:]  # not the mean
+    for response in sliding_coefficients(plane, frequencies):
+        count += cv2.inRange(response, -ZERO, ZERO) & 1
     for axis in (0, 1):
         flat = np.abs(np.diff(plane, axis=axis, append=np.take(plane, [-1], axis=axis))) == 0
         run = np.ones((SIDE - 1, SIDE) if axis == 0 else (SIDE, SIDE - 1), np.uint8)
-        constant = cv2.erode(flat.astype(np.uint8), run, anchor=(0, 0), borderValue=0)[inner] > 0
-        count[constant] = 0
+        constant = cv2.erode(flat.astype(np.uint8), run, anchor=(0, 0), borderValue=0) > 0
+        count[constant[: count.shape[0], : count.shape[1]]] = 0
     return count.astype(np.int16)
 
 
