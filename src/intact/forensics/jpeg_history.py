@@ -170,11 +170,13 @@ def sliding_coefficients(
         yield both[: height - SIDE + 1, : width - SIDE + 1]
 
 
-def unclipped_blocks(plane: Float[ndarray, "h w"], origin: tuple[int, int]) -> Bool[ndarray, "rows columns"]:
-    """Which whole blocks of a grid have neither black nor white in them."""
+def unclipped_blocks(
+    plane: Float[ndarray, "h w"], origin: tuple[int, int], margin: int = 0
+) -> Bool[ndarray, "rows columns"]:
+    """Which whole blocks of a grid have no value within a margin of black and white, in grey levels."""
     top, left = origin
     rows, columns = (plane.shape[0] - top) // SIDE, (plane.shape[1] - left) // SIDE
-    within = (plane > 0) & (plane < 255)
+    within = (plane > margin) & (plane < 255 - margin)
     whole = within[top : top + SIDE * rows, left : left + SIDE * columns]
     return np.asarray(whole.reshape(rows, SIDE, columns, SIDE).all(axis=(1, 3)))
 
