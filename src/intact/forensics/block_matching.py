@@ -16,21 +16,20 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.clone import Clone, enough_texture, find_clones, noisy, not_flat
+from intact.forensics.clone import Clone, comparable, enough_texture, filled, find_clones, not_flat
 from intact.image import Image
 from intact.residual import noise_sigma
 
-ROUNDING = 0.3
 SMALLEST = 64  # pixels: side of an image with room for two regions
 LEAST_SIGMA = 0.2  # of a stored step: with less, rounding and compression decide what is alike
 SORTED = 8  # features that blocks are sorted by
 STEP = 2.0  # of quantisation, in standard deviations of the noise
-NEXT = 8  # blocks in the sorted order that each is compared with
-LIKE = 1.2  # distance up to which blocks are alike, in standard deviations for each feature
+NEXT = 4  # blocks in the sorted order that each is compared with
+LIKE = 1.4  # distance up to which blocks are alike, in standard deviations for each feature
 GLANCE = slice(3, 7)  # features that tell most pairs apart which sorting brought together
 APART = 1.5  # block sides between a block and its like
 LEAST_APART = 24  # pixels
-VOTES = (60, 0.0003)  # pairs that agree, at least: a number, and a share of all blocks
+VOTES = (20, 0.0001)  # pairs that agree, at least: a number, and a share of all blocks
 
 
 @dataclass(eq=False)
@@ -48,12 +47,11 @@ class BlockMatching(Examiner):
     def _examine(self, plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image) -> Evidence:
         if min(plane.shape) < SMALLEST:
             return self._abstain(f"the image is smaller than {SMALLEST} pixels")
-        valid = valid & not_flat(plane)
-        if image.pixels.dtype.kind != 'f':
-            valid = valid & noisy(plane, ROUNDING)
-        sigma = noise_sigma(plane, valid)
+        plane = filled(plane)
+        sigma = noise_sigma(plane, valid & not_flat(plane))
         if image.pixels.dtype.kind != "f" and sigma < LEAST_SIGMA:
             return self._abstain(f"there is no noise to compare (standard deviation {sigma:.2f})")
+        valid = comparable(plane, valid, image)
         chosen = enough_texture(plane, valid, self.block, sigma)
         places = np.argwhere(chosen).astype(np.int32)
         if len(places) < VOTES[0]:

@@ -5,9 +5,9 @@ TR2004-515, 2004. The components are learned from the blocks of the image itself
 hold nearly all of what tells its blocks apart.
 
 Differs from the paper: the mean of a block does not count, so that brighter copies are found; the
-components are learned from every fourth block, which gives the same ones; at least 8 and at most 16 of
+components are learned from every eighth block, which gives the same ones; at least 8 and at most 12 of
 them are kept; the rest is as all matching of blocks here (`block_matching.py`): quantisation in units of
-the noise in place of 256 bins, neighbours up to 8 apart in place of 100, and clones told by their noise
+the noise in place of 256 bins, neighbours up to 4 apart in place of 100, and clones told by their noise
 in place of 128 votes for one offset.
 """
 
@@ -22,8 +22,8 @@ from numpy import ndarray
 
 from intact.forensics.block_matching import BlockMatching
 
-EVERY = 4  # one block in so many is learned from
-KEPT = (8, 16)  # components, at least and at most
+EVERY = 8  # one block in so many is learned from
+KEPT = (8, 12)  # components, at least and at most
 
 
 @dataclass(eq=False)
@@ -46,6 +46,8 @@ class BlockPCA(BlockMatching):
         windows = np.lib.stride_tricks.sliding_window_view(plane, (self.block, self.block))
         blocks = windows[tuple(learned_from.T)].reshape(len(learned_from), -1)
         components = _components(blocks - blocks.mean(axis=1, keepdims=True), self.lost)
+        # Components of blocks without their mean have none; float32 leaves a little, times any offset.
+        components -= components.mean(axis=1, keepdims=True)
         kernels = components.reshape(-1, self.block, self.block)
         return np.stack([cv2.filter2D(plane, cv2.CV_32F, kernel)[chosen] for kernel in kernels])
 

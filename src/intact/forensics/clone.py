@@ -3,14 +3,13 @@
 Anatomy repeats: ribs, vertebrae, two halves of a brain. Noise does not. Two regions that share their
 noise are one measurement, copied; two that share anatomy alone are genuine twins. Measured on textured
 phantoms, genuine twins reach a correlation of 0.16 and copies stay above 0.5 under blending, JPEG and
-added noise of the image's own strength.
+added noise of the image's own strength. How many pixels of noise there are to compare is told by the
+noise of the region itself: what compression left there may be smooth, and repeat.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import math
 
 import cv2
 import numpy as np
@@ -18,23 +17,25 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy import stats
 
+from intact.image import Image
 from intact.residual import correlation, without_structure
 
-LAPLACIANS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
-AROUND = 9
 NOISE = 1.5  # sigma of the blur whose difference to the image counts as noise, in pixels
 TWINS = 0.16  # correlation of noise that genuine twins reach
 COPIED = 0.4  # above it, noise was copied
 BESIDE, FALLS_TO = 5, 0.5  # pixels away from a copy its likeness is gone; of an edge, it is not
 GRID = 8  # pixels after which what JPEG left repeats
-AWAY = [(sign * far * down, sign * far * right) for far in (BESIDE, GRID) for sign in (-1, 1) for down, right in ((0, 1), (1, 0))]
-SURE = 1e-4  # p-value below which a clone is believed
+AWAY = [(-BESIDE, 0), (BESIDE, 0), (0, -BESIDE), (0, BESIDE), (-GRID, 0), (GRID, 0), (0, -GRID), (0, GRID)]
 FEWEST = 40  # pixels of noise that can be compared
+SURE = 1e-4  # p-value from which on a clone is believed
 SEAM = 7  # pixels: twice as far as the blur reaches, and one
 RICH, MEASURED = 1.5, 0.9  # a block's deviation, in the noise's; and share of it that was measured
 LAG = 3  # pixels over which noise may be correlated with itself
 TOLERANCE = 2  # pixels by which shifts of one clone may differ
 MOST = 12  # shifts that are looked into
+LAPLACIAN = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6  # Immerkaer, CVIU 64(2), 1996
+AROUND = 9  # pixels: side of the square in which noise is measured
+ROUNDING = 0.24  # mean answer of that mask, in stored steps, where noise is what rounding makes
 
 Field = Float[ndarray, "h w"]
 Mask = Bool[ndarray, "h w"]
@@ -88,7 +89,8 @@ def find_clones(
     noise = without_structure(plane - cv2.GaussianBlur(plane, (0, 0), NOISE), valid)
     found = []
     for shift in common:
-        near = np.abs(shifts - shift).max(axis=1) <= TOLERANCE
+        down, right = (np.abs(shifts[:, axis] - shift[axis]) <= TOLERANCE for axis in (0, 1))
+        near = down & right
         mask = _covered(starts[near], plane.shape, size) & valid
         clone = _confirmed(noise, mask, shift, tests=len(common))
         if clone is not None:
@@ -203,10 +205,21 @@ def not_flat(plane: Field) -> Mask:
     return cv2.dilate(plane, kernel) > cv2.erode(plane, kernel)
 
 
-def noisy(plane: Field, least: float) -> Mask:
-    """Where there is more noise than this around a pixel, in the unit of the plane.
+def comparable(plane: Field, valid: Mask, image: Image) -> Mask:
+    """Where there is noise to compare: more, in stored integers, than rounding makes.
 
-    Where there is less, as where JPEG left one smooth wave, rounding makes the same pattern twice.
+    Where JPEG left one smooth wave, rounding draws the same pattern on each like it.
     """
-    answers = np.abs(cv2.filter2D(plane, cv2.CV_32F, LAPLACIANS))
-    return cv2.blur(answers, (AROUND, AROUND)) * math.sqrt(math.pi / 2) > least
+    chosen = valid & not_flat(plane)
+    if image.pixels.dtype.kind == "f":
+        return chosen
+    answers = np.abs(cv2.filter2D(plane, cv2.CV_32F, LAPLACIAN))
+    return chosen & (cv2.blur(answers, (AROUND, AROUND)) > ROUNDING)
+
+
+def filled(plane: Field) -> Field:
+    """A plane with NaN and infinity, which filters would spread, replaced by a value of the others."""
+    finite = np.isfinite(plane)
+    if finite.all():
+        return plane
+    return np.where(finite, plane, np.median(plane[finite]) if finite.any() else 0).astype(np.float32)
