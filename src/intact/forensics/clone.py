@@ -168,14 +168,14 @@ def _self_correlation(noise: Field, inside: Mask | None = None) -> float:
     """The sum of squares of the noise's correlation with itself: pixels that count as one."""
     inside = np.ones(noise.shape, bool) if inside is None else inside
     centred = np.where(inside, noise - noise[inside].mean(), 0)
-    power = float((centred**2).sum()) / np.count_nonzero(inside)
+    power = float((centred**2).sum()) / float(np.count_nonzero(inside))
     if not power:
         return 1.0
     total = 0.0
     for dy in range(-LAG, LAG + 1):
         for dx in range(-LAG, LAG + 1):
             ours, theirs = _overlap(noise.shape, (dy, dx))
-            both = max(1, np.count_nonzero(inside[ours] & inside[theirs]))
+            both = max(1.0, float(np.count_nonzero(inside[ours] & inside[theirs])))
             total += (float((centred[ours] * centred[theirs]).sum()) / both / power) ** 2
     return total
 
