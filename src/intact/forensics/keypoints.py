@@ -42,6 +42,7 @@ MATCHES = 400  # the surest that are clustered
 CLUSTERS = 8  # the largest that are looked into
 ERROR = 3.0  # pixels by which matches of one map may miss
 WINDOW = 7  # pixels: side of the windows that are compared
+OVERLAP = 0.1  # share of a region that may lie in its like
 ALIKE = 0.55  # correlation of two windows that show the same
 MIRRORED = np.arange(128).reshape(4, 4, 8)[::-1][:, :, [0, 7, 6, 5, 4, 3, 2, 1]].ravel()
 
@@ -158,10 +159,14 @@ def _confirmed(plane: Field, valid: Mask, candidates: list[tuple[Points, Field]]
     """The candidates whose noise repeats, with their regions told by the exact map; the surest first."""
     found = []
     for here, matrix in candidates:
-        rough = confirm(plane, valid, _region(plane, valid, here, matrix), matrix, len(candidates))
+        mask = _region(plane, valid, here, matrix)
+        if np.count_nonzero(mask & mapped(mask, matrix)) > OVERLAP * np.count_nonzero(mask):
+            continue
+        rough = confirm(plane, valid, mask, matrix, len(candidates))
         if rough is None or rough.p_value > SURE:
             continue
         mask = _region(plane, valid, here, rough.matrix)
+        mask &= ~mapped(mask, rough.matrix)
         found.append(AffineClone(rough.matrix, mask, mapped(mask, rough.matrix), rough.correlation, rough.p_value))
     return sorted(found, key=lambda clone: clone.p_value)
 
