@@ -17,29 +17,29 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 from scipy import ndimage, stats
 
-from intact.forensics.clone import BESIDE, COPIED, FALLS_TO, NOISE, SEAM, TWINS, _self_correlation
-from intact.residual import correlation, without_structure
+from intact.forensics.clone import BESIDE, COPIED, FALLS_TO, SEAM, TWINS
 
+FINE = 0.8  # sigma of the blur whose difference to the image counts as noise, in pixels
+LEAST = 0.001  # of the region's power of noise, that all places are taken to have at least
+EVEN = 2.0  # sigma of the surroundings in which noise is brought to one strength, in pixels
+AROUND = 8  # pixels: how far away likeness is compared with what it is at the copy
+SURE = 1e-4  # p-value above which nothing is said
 APART = 10.0  # pixels between a pixel and its like, at least: nearer, noise is like itself
 FEWEST = 40  # pixels of noise that can be compared
 LARGEST = 3.0  # enlargement, and its inverse, up to which a map is believed
 SKEW = 1.6  # ratio of the enlargements along two axes, at most
 # Sigmas of the blurs under which a map is refined, one after another, in pixels; and what to try next.
 BLURS = ((1.2, 0.0), (0.0,), (2.5, 1.2, 0.0))
+BROADER = 1.5  # sigma of the blur that takes away what is too large to be seen by them, and more with them
 STEPS = 12  # of refinement under each, at most
 SETTLED = 0.02  # pixels; a step below which it ends
 DAMPING = 0.1  # of its steps
 MOST = 3000  # pixels that refinement looks at
-AROUND = 12  # pixels around a region within which refinement looks
+MARGIN = 12  # pixels around a region within which it looks
 TRIED = 600  # maps: three searches over six numbers to half a pixel, each looked at from both sides
-GRID = 8  # pixels: what JPEG left repeats with this period
-EDGE = max(BESIDE, GRID)
-# Edges may lie in any direction; what a grid left repeats along its axes.
-AWAY = [
-    (round(length * math.sin(turn)), round(length * math.cos(turn)))
-    for length, steps in ((BESIDE, 8), (GRID, 4))
-    for turn in np.arange(steps) * 2 * math.pi / steps
-]
+
+_AWAY = np.arange(-AROUND, AROUND + 1)
+_BESIDE = np.hypot(_AWAY[:, None], _AWAY) >= BESIDE - 0.1
 
 Field = Float[ndarray, "h w"]
 Mask = Bool[ndarray, "h w"]
@@ -86,7 +86,7 @@ def confirm(plane: Field, valid: Mask, mask: Mask, matrix: Map, tests: int) -> A
     """The clone, if the noise of a region repeats where a map takes it, and nowhere near that.
 
     Args:
-        plane: float32, the image.
+        plane: float32, the image; finite everywhere.
         valid: Where there is anything to compare.
         mask: The region.
         matrix: From (row, column, 1) of its pixels to (row, column) of their likes, to some 2 pixels and
@@ -99,17 +99,15 @@ def confirm(plane: Field, valid: Mask, mask: Mask, matrix: Map, tests: int) -> A
     inside = mask & valid
     if np.count_nonzero(inside) < FEWEST or not _plausible(matrix):
         return None
-    noise = without_structure(plane - cv2.GaussianBlur(plane, (0, 0), NOISE), valid)
     for blurs in BLURS:
         exact = _refined(plane, inside, np.asarray(matrix, np.float64), blurs)
         if not _plausible(exact):
             continue
         other = mapped(inside, exact) & valid
         # What was resampled is smoother than what it came from, and nobody knows which is which.
-        ways = ((inside, exact), (other, inverse(exact)))
-        alike = max(_likeness(plane, noise, region, way) for region, way in ways)
-        if alike.correlation >= COPIED:
-            p_value = min(1.0, tests * TRIED * float(stats.norm.sf(alike.deviations)))
+        alike = max(_likeness(plane, inside, exact), _likeness(plane, other, inverse(exact)))
+        p_value = min(1.0, tests * TRIED * float(stats.norm.sf(alike.deviations)))
+        if p_value <= SURE:
             return AffineClone(exact, inside, other, alike.correlation, p_value)
     return None
 
@@ -117,7 +115,9 @@ def confirm(plane: Field, valid: Mask, mask: Mask, matrix: Map, tests: int) -> A
 def mapped(mask: Mask, matrix: Map) -> Mask:
     """Where a map takes a region; what leaves the frame is lost."""
     height, width = mask.shape
-    return cv2.warpAffine(mask.astype(np.uint8), _swapped(matrix), (width, height), flags=cv2.INTER_NEAREST) > 0
+    return (
+        cv2.warpAffine(mask.astype(np.uint8), _swapped(matrix), (width, height), flags=cv2.INTER_NEAREST) > 0
+    )
 
 
 def inverse(matrix: Map) -> Map:
@@ -166,8 +166,8 @@ def _refined(plane: Field, inside: Mask, matrix: Map, blurs: tuple[float, ...]) 
     IJCAI 1981, for maps of six numbers, and copies that are brighter or of other contrast.
     """
     places = np.argwhere(cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0))
-    there = _box(mapped(inside, matrix))
-    if len(places) < FEWEST or there is None:
+    here, there = _box(inside), _box(mapped(inside, matrix))
+    if len(places) < FEWEST or here is None or there is None:
         return matrix
     corner = np.array([[part.start] for part in there])
     places = places[:: 1 + len(places) // MOST]
@@ -175,17 +175,17 @@ def _refined(plane: Field, inside: Mask, matrix: Map, blurs: tuple[float, ...]) 
     around = np.column_stack([(places - middle) / reach, np.ones(len(places))])
     own = np.column_stack([matrix[:, :2] * reach, matrix[:, :2] @ middle + matrix[:, 2]])
     for blur in blurs:
-        values = _band(plane, blur)
-        seen = values[tuple(places.T)]
-        layers = (values[there], *np.gradient(values[there]))
+        seen = _band(plane[here], blur)[places[:, 0] - here[0].start, places[:, 1] - here[1].start]
+        like = _band(plane[there], blur)
+        layers = (like, *np.gradient(like))
         for _ in range(STEPS):
             at = own @ around.T - corner
-            like, down, right = (ndimage.map_coordinates(v, at, order=1, mode="nearest") for v in layers)
-            # like + slope * (step of the map) = gain * seen + offset, for all places at once
+            value, down, right = (ndimage.map_coordinates(v, at, order=1, mode="nearest") for v in layers)
+            # value + slope * (step of the map) = gain * seen + offset, for all places at once
             known = np.column_stack([down[:, None] * around, right[:, None] * around, -seen, -around[:, 2]])
             gram = known.T @ known
             gram[range(6), range(6)] += DAMPING * gram.diagonal()[:6].mean()
-            step = np.linalg.lstsq(gram, -known.T @ like, rcond=None)[0][:6].reshape(2, 3)
+            step = np.linalg.lstsq(gram, -known.T @ value, rcond=None)[0][:6].reshape(2, 3)
             own += step
             if np.abs(step).max() < SETTLED:
                 break
@@ -196,51 +196,55 @@ def _refined(plane: Field, inside: Mask, matrix: Map, blurs: tuple[float, ...]) 
 def _band(plane: Field, blur: float) -> Field:
     """Structure between this size and some times more; with no blur, noise."""
     finer = cv2.GaussianBlur(plane, (0, 0), blur) if blur else plane
-    return finer - cv2.GaussianBlur(plane, (0, 0), NOISE + 2 * blur)
+    return finer - cv2.GaussianBlur(plane, (0, 0), BROADER + 2 * blur)
 
 
-def _likeness(plane: Field, noise: Field, region: Mask, way: Map) -> Likeness:
-    """How alike the noise of a region and of what a map takes it to are; nothing if beside it they are too."""
+def _likeness(plane: Field, region: Mask, way: Map) -> Likeness:
+    """How alike the noise of a region and of its like are; nothing if they are so beside it too."""
     box = _box(region)
     if box is None:
         return NONE
     # The blur brings what is outside a copy some pixels in.
     inner = cv2.erode(region.astype(np.uint8), np.ones((SEAM, SEAM), np.uint8), borderValue=0) > 0
-    inner, own = (inner & _far(region.shape, way))[box], noise[box]
-    seen = int(np.count_nonzero(inner))
-    if seen < FEWEST:
+    inner = (inner & _far(region.shape, way))[box]
+    own = _noise(plane[box])
+    if np.count_nonzero(inner) < FEWEST or not own[inner].any():
         return NONE
-    brought = _noise_brought(plane, box, way, loudest=float(np.abs(noise).max()))
-    rows, columns = own.shape
-
-    def beside(down: int, right: int) -> float:
-        there = brought[EDGE + down :, EDGE + right :][:rows, :columns]
-        return correlation(own[inner], there[inner])
-
-    best = beside(0, 0)
-    if best < COPIED or max(beside(*away) for away in AWAY) > FALLS_TO * best:
+    brought = _noise(_brought(plane, box, way))
+    found = cv2.matchTemplate(brought, own, cv2.TM_CCOEFF_NORMED, mask=inner.astype(np.float32))
+    found = np.where(np.isfinite(found), found, 0.0)
+    best = float(found[AROUND, AROUND])
+    # An edge is like itself further along without having been copied, and so is what a grid left.
+    away = found[_BESIDE]
+    if best < COPIED or away.max() > FALLS_TO * best:
         return NONE
-    spread = max(_self_correlation(own), _self_correlation(brought))
-    return Likeness(best, (best - TWINS) * math.sqrt(seen / spread))
+    return Likeness(best, (best - TWINS) / max(float(np.sqrt((away**2).mean())), 1e-6))
 
 
-def _noise_brought(plane: Field, box: Box, way: Map, loudest: float) -> Field:
-    """The noise of what a map takes a box to, in the box's own frame and some pixels around it."""
-    rows, columns = (part.stop - part.start + 2 * EDGE for part in box)
-    shift = np.array([part.start - EDGE for part in box], np.float64)
-    local = np.column_stack([way[:, :2], way[:, 2] + way[:, :2] @ shift])
+def _brought(plane: Field, box: Box, way: Map) -> Field:
+    """What a map takes a box to, in the box's own frame and some pixels around it."""
+    rows, columns = (part.stop - part.start + 2 * AROUND for part in box)
+    corner = np.array([part.start - AROUND for part in box], np.float64)
+    local = np.column_stack([way[:, :2], way[:, 2] + way[:, :2] @ corner])
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    values = cv2.warpAffine(
+    return cv2.warpAffine(
         plane, _swapped(local), (columns, rows), flags=flags, borderMode=cv2.BORDER_REPLICATE
     )
-    return np.clip(values - cv2.GaussianBlur(values, (0, 0), NOISE), -loudest, loudest)
+
+
+def _noise(plane: Field) -> Field:
+    """The finest structure, as strong everywhere: edges, which are alike in twins too, outweigh nothing."""
+    fine = plane - cv2.GaussianBlur(plane, (0, 0), FINE)
+    power = cv2.GaussianBlur(fine * fine, (0, 0), EVEN)
+    return fine / np.sqrt(power + LEAST * power.mean() + 1e-12)
 
 
 def _far(shape: tuple[int, ...], way: Map) -> Mask:
     """Pixels that are not beside their likes."""
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     (a, b, c), (d, e, f) = way
-    return ((a - 1) * rows + b * columns + c) ** 2 + (d * rows + (e - 1) * columns + f) ** 2 >= APART**2
+    down, right = (a - 1) * rows + (b * columns + c), d * rows + ((e - 1) * columns + f)
+    return down * down + right * right >= APART**2
 
 
 def _box(mask: Mask) -> Box | None:
@@ -250,7 +254,7 @@ def _box(mask: Mask) -> Box | None:
         at = np.flatnonzero(mask.any(axis=1 - axis))
         if not at.size:
             return None
-        found.append(slice(max(int(at[0]) - AROUND, 0), min(int(at[-1]) + AROUND + 1, n)))
+        found.append(slice(max(int(at[0]) - MARGIN, 0), min(int(at[-1]) + MARGIN + 1, n)))
     return found[0], found[1]
 
 
