@@ -41,7 +41,7 @@ AROUND = 0.35  # of the image's shorter side: how far around noise is compared
 COMPARED = 0.5  # of what lies around has to be measured
 FEWEST = 200  # blocks
 CLEAN, NOISY = 0.6, 1 / 0.6  # ratios to what is expected, beyond which a region may be reported
-TAIL = (0.25, 0.05)  # shares of the blocks between which the tail's slope is measured
+TAIL = (0.4, 0.12)  # shares of the blocks between which the slope is measured; the end is beyond what is forged
 SURE = 0.01  # p-value of the surest block of a region that is marked
 _SCALE = 32  # levels of the logarithm that a median filter of bytes tells apart, per unit
 
@@ -119,7 +119,8 @@ def diagonal_band(plane: Float[ndarray, "h w"]) -> Float[ndarray, "h2 w2"]:
     """The coefficients of one wavelet step that are high-pass along both axes, in the plane's unit."""
     low = np.array(daubechies(MOMENTS), np.float32)
     high = low[::-1] * (-1.0) ** np.arange(len(low), dtype=np.float32)
-    return cv2.sepFilter2D(plane, cv2.CV_32F, high, high)[::PIXELS, ::PIXELS]
+    middle = round(float((np.arange(len(high)) * high**2).sum()))
+    return cv2.sepFilter2D(plane, cv2.CV_32F, high, high, anchor=(middle, middle))[::PIXELS, ::PIXELS]
 
 
 def block_sigma(plane: Float[ndarray, "h w"]) -> Blocks:
@@ -141,7 +142,7 @@ def _measured(plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"]) -> Bool
 
 def _covered(usable: Bool[ndarray, "h w"]) -> Bool[ndarray, "r c"]:
     """Blocks whose coefficients come from usable pixels only."""
-    reach = 2 * MOMENTS + 1
+    reach = MOMENTS + 1
     inner = cv2.erode(usable.astype(np.uint8), np.ones((reach, reach), np.uint8), borderValue=0)
     values = np.lib.stride_tricks.sliding_window_view(inner[::PIXELS, ::PIXELS] > 0, (BLOCK, BLOCK))
     return np.asarray(values[::STEP, ::STEP].all(axis=(-2, -1)))
@@ -188,7 +189,7 @@ def _log_chance(ratio: Blocks, compared: Bool[ndarray, "r c"]) -> Blocks:
     """
     begin, end = np.quantile(ratio[compared], [1 - share for share in TAIL])
     slope = max(float(end - begin) / math.log(TAIL[0] / TAIL[1]), 1e-3)
-    count = np.count_nonzero(compared)
+    count = np.count_nonzero(compared) * (STEP / BLOCK) ** 2  # that do not overlap
     chance = math.log(count * TAIL[1]) - (ratio - end) / slope
     return np.where(compared & (ratio > math.log(NOISY)), np.minimum(chance, 0.0), 0.0)
 
