@@ -11,8 +11,9 @@ noise. Noise goes with intensity (radiographs, magnitudes of MR) and changes slo
 coils). So the logarithm of the noise is taken relative to that of blocks of the same intensity, then to
 the median of what lies around, and only a ratio that is rare in this image counts. How rare it is tells
 the image's own distribution, whose tail is carried on as an exponential one: genuine anatomy strays
-farther than a Gaussian would. Only the body is examined, as noise in air ends where the reconstruction
-ends. Blocks overlap by three quarters.
+farther than a Gaussian would. Too much noise is told by the lower quartile of the absolute values, as
+letters and edges, which fill a part of a block, move its median. Only the body is examined, since noise
+in air ends where the reconstruction ends. Blocks overlap by three quarters.
 """
 
 from __future__ import annotations
@@ -34,14 +35,18 @@ from intact.segment.anatomy import body
 MOMENTS = 8  # that the wavelet has zero: blind to all but what changes within two or three pixels
 BLOCK, STEP = 8, 2  # coefficients: side of a block, and from one to the next
 PIXELS = 2  # that a coefficient stands for, along each axis
+QUARTILE, MEDIAN = np.float32(0.3186), np.float32(0.6745)  # of |x|, x standard normal
 ROUNDING = 12**-0.5  # standard deviation that storing whole numbers adds
 QUIET = 1.5  # times rounding's that the noise must have, else rounding is all there is
 LEVELS, EACH = 16, 64  # groups of equal intensity at most; blocks in a group at least
 AROUND = 0.35  # of the image's shorter side: how far around noise is compared
 COMPARED = 0.5  # of what lies around has to be measured
 FEWEST = 200  # blocks
-CLEAN, NOISY = 0.6, 1 / 0.6  # ratios to what is expected, beyond which a region may be reported
-TAIL = (0.4, 0.12)  # shares of the blocks between which the slope is measured; the end is beyond what is forged
+ODD = -math.log(0.6)  # departure of the noise's logarithm, from which a region may be reported
+TAIL = (
+    0.4,
+    0.12,
+)  # shares of the blocks between which the slope is measured; the end is beyond what is forged
 SURE = 0.01  # p-value of the surest block of a region that is marked
 _SCALE = 32  # levels of the logarithm that a median filter of bytes tells apart, per unit
 
@@ -61,41 +66,66 @@ class NoiseLevel(Examiner):
         used = _covered(_measured(plane, valid) & body(image))
         if np.count_nonzero(used) < FEWEST:
             return self._abstain("hardly any of the body was measured without clipping")
-        sigma = block_sigma(plane)
+        quartile, sigma = block_sigmas(plane)
         rounding = 0.0 if image.pixels.dtype.kind == "f" else ROUNDING
         typical = float(np.median(sigma[used]))
         if typical <= QUIET * rounding:
             return self._abstain(f"there is hardly any noise (standard deviation {typical:.2f})")
-        log_sigma = np.log(np.maximum(sigma, max(rounding, 1e-3 * typical)))
-        ratio = _beside(_for_intensity(log_sigma, _block_means(plane), used), used)
         compared = used & (_share(used) > COMPARED)
         if np.count_nonzero(compared) < FEWEST:
             return self._abstain("the body is too small to compare one part of it with another")
-        return self._told(plane.shape, np.where(compared, ratio, 0.0), compared)
+        means, least = _block_means(plane), max(rounding, 1e-3 * typical)
+        cleaner, noisier = (
+            _beside(_for_intensity(np.log(np.maximum(each, least)), means, used), used)
+            for each in (sigma, quartile)
+        )
+        return self._told(plane.shape, [_Side.of(-cleaner, compared), _Side.of(noisier, compared)])
 
-    def _told(self, shape: tuple[int, ...], ratio: Blocks, compared: Bool[ndarray, "r c"]) -> Evidence:
-        sides = [(side, _log_chance(side * ratio, compared)) for side in (-1, 1)]
-        side, chance = min(sides, key=lambda one: float(one[1].min()))
-        surest = float(chance.min())
+    def _told(self, shape: tuple[int, ...], sides: list[_Side]) -> Evidence:
+        odd = min(sides, key=lambda side: float(side.chance.min()))
+        surest = float(odd.chance.min())
         p_value = min(1.0, 2 * math.exp(surest))
         found = np.zeros(shape, np.float32)
         score = max(0.0, -surest / math.log(10))
         if p_value > SURE:
             said = "The noise is as strong everywhere as in tissue of equal intensity around."
             return Evidence(self.kind, score, found, said, p_value=p_value)
-        odd = np.zeros(ratio.shape, bool)
-        for direction, chances in sides:
-            odd |= _regions(direction * ratio, chances, math.log(SURE / 2))
-        blocks = np.unravel_index(int(chance.argmin()), chance.shape)
+        blocks = np.unravel_index(int(odd.chance.argmin()), odd.chance.shape)
         row, column = (PIXELS * (STEP * int(at) + BLOCK // 2) for at in blocks)
-        found = _painted(odd, shape)
+        found = _painted(np.any([side.regions(math.log(SURE / 2)) for side in sides], axis=0), shape)
+        clean = odd is sides[0]
+        times = math.exp(float(odd.ratio[blocks]) * (-1 if clean else 1))
         said = (
-            f"Around row {row}, column {column} the noise is {math.exp(float(ratio[blocks])):.2f} times as "
-            f"strong as in tissue of equal intensity around it, which chance would give in {p_value:.1g} of "
-            f"images: the {np.count_nonzero(found):,} pixels marked were "
-            + ("filled, smoothed or generated." if side < 0 else "pasted from a noisier image, or overlaid.")
+            f"Around row {row}, column {column} the noise is {times:.2f} times as strong as in tissue of "
+            f"equal intensity around it, which chance would give in {p_value:.1g} of images: the "
+            f"{np.count_nonzero(found):,} pixels marked were "
+            + ("filled, smoothed or generated." if clean else "pasted from a noisier image, or overlaid.")
         )
         return Evidence(self.kind, score, found, said, p_value=p_value)
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """Departure of blocks to one side, and the logarithm of how many would stray as far by chance."""
+
+    ratio: Blocks
+    chance: Blocks
+
+    @classmethod
+    def of(cls, ratio: Blocks, compared: Bool[ndarray, "r c"]) -> _Side:
+        """Judge each block by the tail of all others; what is not odd at all has a chance of 1."""
+        begin, end = np.quantile(ratio[compared], [1 - share for share in TAIL])
+        slope = max(float(end - begin) / math.log(TAIL[0] / TAIL[1]), 1e-3)
+        count = np.count_nonzero(compared) * (STEP / BLOCK) ** 2  # that do not overlap
+        chance = math.log(count * TAIL[1]) - (ratio - end) / slope
+        odd = compared & (ratio > ODD)
+        return cls(np.where(odd, ratio, 0.0), np.where(odd, np.minimum(chance, 0.0), 0.0))
+
+    def regions(self, limit: float) -> Bool[ndarray, "r c"]:
+        """Connected odd blocks, one of which at least is so sure."""
+        labels, _ = ndimage.label(self.ratio > 0, np.ones((3, 3)))
+        sure = np.unique(labels[self.chance <= limit])
+        return np.asarray(np.isin(labels, sure[sure > 0]))
 
 
 @functools.cache
@@ -123,11 +153,18 @@ def diagonal_band(plane: Float[ndarray, "h w"]) -> Float[ndarray, "h2 w2"]:
     return cv2.sepFilter2D(plane, cv2.CV_32F, high, high, anchor=(middle, middle))[::PIXELS, ::PIXELS]
 
 
-def block_sigma(plane: Float[ndarray, "h w"]) -> Blocks:
-    """Standard deviation of the noise in each block, in the plane's unit: median |HH| / 0.6745."""
+def block_sigmas(plane: Float[ndarray, "h w"]) -> tuple[Blocks, Blocks]:
+    """Standard deviation of the noise in each block, in the plane's unit.
+
+    Returns:
+        By the lower quartile of |HH|, and by its median as in the paper.
+    """
     values = np.lib.stride_tricks.sliding_window_view(np.abs(diagonal_band(plane)), (BLOCK, BLOCK))
     values = values[::STEP, ::STEP]
-    return np.median(values.reshape(*values.shape[:2], -1), axis=-1) / np.float32(0.6745)
+    values = values.reshape(*values.shape[:2], BLOCK**2)
+    places = [round(share * (BLOCK**2 - 1)) for share in (0.25, 0.5)]
+    lower, middle = np.moveaxis(np.partition(values, places, axis=-1)[..., places], -1, 0)
+    return lower / QUARTILE, middle / MEDIAN
 
 
 def _measured(plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"]) -> Bool[ndarray, "h w"]:
@@ -180,25 +217,6 @@ def _share(used: Bool[ndarray, "r c"]) -> Blocks:
 
 def _window(shape: tuple[int, ...]) -> int:
     return int(AROUND * min(shape)) | 1
-
-
-def _log_chance(ratio: Blocks, compared: Bool[ndarray, "r c"]) -> Blocks:
-    """Logarithm of how many blocks would have so high a ratio, by the tail of all others.
-
-    Above the share at which the tail begins it is not told, and 0.
-    """
-    begin, end = np.quantile(ratio[compared], [1 - share for share in TAIL])
-    slope = max(float(end - begin) / math.log(TAIL[0] / TAIL[1]), 1e-3)
-    count = np.count_nonzero(compared) * (STEP / BLOCK) ** 2  # that do not overlap
-    chance = math.log(count * TAIL[1]) - (ratio - end) / slope
-    return np.where(compared & (ratio > math.log(NOISY)), np.minimum(chance, 0.0), 0.0)
-
-
-def _regions(ratio: Blocks, chance: Blocks, limit: float) -> Bool[ndarray, "r c"]:
-    """Connected blocks beyond the ratio that hold one sure enough."""
-    labels, _ = ndimage.label(ratio > math.log(NOISY), np.ones((3, 3)))
-    sure = np.unique(labels[chance <= limit])
-    return np.asarray(np.isin(labels, sure[sure > 0]))
 
 
 def _painted(blocks: Bool[ndarray, "r c"], shape: tuple[int, ...]) -> Float[ndarray, "h w"]:
