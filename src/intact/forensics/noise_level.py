@@ -41,6 +41,7 @@ QUIET = 1.5  # times rounding's that the noise must have, else rounding is all t
 LEVELS, EACH = 16, 64  # groups of equal intensity at most; blocks in a group at least
 AROUND = 0.35  # of the image's shorter side: how far around noise is compared
 COMPARED = 0.5  # of what lies around has to be measured
+LITTLE = 0.05  # of the image: a body that is smaller was not recognised
 FEWEST = 200  # blocks
 ODD = -math.log(0.6)  # departure of the noise's logarithm, from which a region may be reported
 TAIL = (
@@ -63,9 +64,10 @@ class NoiseLevel(Examiner):
     def _examine(self, plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image) -> Evidence:
         if min(plane.shape) < 4 * BLOCK * PIXELS:
             return self._abstain(f"the image is smaller than {4 * BLOCK * PIXELS} pixels")
-        used = _covered(_measured(plane, valid) & body(image))
+        used = _covered(_measured(plane, valid) & _body(image))
         if np.count_nonzero(used) < FEWEST:
             return self._abstain("hardly any of the body was measured without clipping")
+        plane = np.where(valid, plane, plane[valid].mean())
         quartile, sigma = block_sigmas(plane)
         rounding = 0.0 if image.pixels.dtype.kind == "f" else ROUNDING
         typical = float(np.median(sigma[used]))
@@ -175,6 +177,12 @@ def _measured(plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"]) -> Bool
     clipped = ((plane <= values.min()) | (plane >= values.max())).astype(np.uint8)
     patches = cv2.morphologyEx(clipped, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     return valid & (patches == 0)
+
+
+def _body(image: Image) -> Bool[ndarray, "h w"]:
+    """The body, or everything where none was recognised."""
+    found = body(image)
+    return found if found.mean() > LITTLE else np.ones_like(found)
 
 
 def _covered(usable: Bool[ndarray, "h w"]) -> Bool[ndarray, "r c"]:
