@@ -38,12 +38,13 @@ EMPTY, STRONG = 0.02, 40.0  # share of empty values, and strength, from which an
 CELL, LARGE = (16, 32), 384  # side of cells in pixels; in images from LARGE pixels on the second
 WINDOWS = 2, 3  # sides of windows, in cells
 FEW = 20  # pixels that values around have on average, below which a gap of the image is chance
-GAP, FILLED = 0.1, 0.01  # of what values around have, a gap holds at most; and without the region
+GAP, FILLED = 0.2, 0.01  # of what values around have, a gap holds at most; and without the region
 NEAR = 5  # values around a missing one that promise it
 PROMISED = 3.0  # pixels that a value needs, if it is to be missed
 AS_ONE = 1.5  # pixels that count as one, as neighbours are alike
 TILTS = np.array([0.4, 0.5, 0.6, 0.7, 0.8, 0.9])  # of Chernoff's bound
 PAINTED = 0.5  # of the pixels are grey, if colour was painted over a grey image
+LEAST = -300.0  # decimal logarithm, below which numbers have no difference
 SURE = 1e-4  # how often chance may give as much, over all places and values
 
 Values = Int[ndarray, "h w"]
@@ -161,6 +162,7 @@ def _filling(values: Values, valid: Mask, cell: int) -> list[Odd]:
         log_p = stats.binom.logsf(hits - 1, pixels, chance) / math.log(10) + math.log10(
             len(WINDOWS) * hits.size
         )
+        log_p = np.maximum(log_p, LEAST)
         region = closed(on_gap & pixels_of(log_p < math.log10(SURE), size, cell, values.shape), cell)
         elsewhere = np.count_nonzero(on_gap & ~region)
         if elsewhere > FILLED * near[gap].sum():  # they are filled everywhere, if unevenly

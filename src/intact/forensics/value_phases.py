@@ -62,13 +62,12 @@ def common_phases(
 
 
 def _noise(values: Int[ndarray, "h w"], cell: int) -> Float[ndarray, "r c"]:
-    """Standard deviation of the noise in each cell: its lower quartile, as edges fill more than half of some."""
+    """Standard deviation of the noise in each cell: a quartile, as edges fill half of some."""
     answers = np.abs(cv2.filter2D(values.astype(np.float32), cv2.CV_32F, LAPLACIANS))
     rows, columns = (n // cell for n in values.shape)
     tiles = answers[: rows * cell, : columns * cell].reshape(rows, cell, columns, cell).swapaxes(1, 2)
-    tiles = tiles.reshape(rows, columns, -1)
-    at = tiles.shape[2] // 4
-    return np.asarray(np.partition(tiles, at, axis=2)[..., at] / QUARTER)
+    at = cell * cell // 4
+    return np.asarray(np.partition(tiles.reshape(rows, columns, -1), at, axis=2)[..., at] / QUARTER)
 
 
 def _standing_out(
