@@ -102,22 +102,18 @@ def forensics(
 def _print(benched: Benched) -> None:
     from intact.report.forensics import cell, columns_of, title_of
 
-    shown = (
-        "AUROC (95 %)",
-        "TPR at FPR 1 % (95 %)",
-        "false alarms per 1,000 (95 %)",
-        "F1 (95 %)",
-        "answered",
-    )
+    shown = [f"{name} (95 %)" for name in ("AUROC", "false alarms per 1,000", "F1")]
     for key in dict.fromkeys((row["slice"], row["value"]) for row in benched.rows):
         if key[0] not in ("all", "operator"):
             continue
         rows = [row for row in benched.rows if (row["slice"], row["value"]) == key]
         filled = columns_of(rows)
-        columns = [name for name in shown if name in filled]
+        columns = [name for name in (*shown, "answered") if name in filled]
         table = Table("method", title=title_of(*key, rows[0]), box=SIMPLE_HEAD, title_justify="left")
         for name in columns:
-            table.add_column(name.replace(" (95 %)", ""), min_width=9)
+            table.add_column(
+                name.replace(" (95 %)", ""), min_width=13 if "(" in name else 8
+            )  # a narrow terminal must not cut numbers
         for row in rows:
             table.add_row(row["method"], *(cell(row, name).replace(" (", "\n(") for name in columns))
         Console().print(table)

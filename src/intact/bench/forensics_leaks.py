@@ -2,7 +2,7 @@
 
 Sets in which genuine images are JPEG files and forged ones TIFF files, or only the forged ones were
 saved anew, are common, and detectors reach 99 % on them by learning the format. So for every operator
-classifiers that see nothing but formats, sizes, histograms, corners and compression are trained to
+decision trees that see nothing but formats, sizes, histograms, corners and compression are trained to
 tell its cases from genuine ones, always on other patients than those they judge. They must be at
 chance; where one is not, nothing is measured.
 """
@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 from scipy import ndimage, stats
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.tree import DecisionTreeClassifier
 
 from intact import progress
 from intact.bench import forensics_traits as traits
@@ -34,7 +33,7 @@ AUDITS = ("format and header", "size", "histogram", "corners and centre", "compr
 RESAMPLES = 2000
 CHANCE = 0.05  # how often a sound pack may be refused
 MARGIN = 5  # pixels around a forgery that do not count either
-TREES = 60
+DEEP, SMALLEST = 4, 0.05  # a tree's questions in a row; and its smallest leaf, as a share of the cases
 
 Seen = Mapping[str, traits.Traits]  # by audit
 
@@ -143,16 +142,12 @@ def _of_one(case: Case, image: Image, hidden: Bool[ndarray, "h w"] | None) -> Se
     plane = np.where(np.isfinite(plane), plane, 0.0)
     file = sorted(case.image.rglob("*"))[0] if case.image.is_dir() else case.image
     return {
-        "format and header": traits.header(_bytes(file)),
+        "format and header": traits.header(file.read_bytes()),
         "size": traits.size(image),
         "histogram": traits.histogram(plane, counted),
         "corners and centre": traits.marks(plane),
         "compression and noise": traits.history(plane, counted),
     }
-
-
-def _bytes(file: Path) -> bytes:
-    return file.read_bytes()
 
 
 def _table(rows: Sequence[traits.Traits]) -> tuple[Float[ndarray, "n k"], list[str]]:
@@ -179,19 +174,21 @@ def _judge(
     for fold in range(folds.max() + 1):
         out = folds == fold
         if len(set(forged[~out].tolist())) == 2:
-            forest = _forest().fit(table[~out], forged[~out])
-            chance[out] = forest.predict_proba(table[out])[:, 1]
+            tree = _tree().fit(table[~out], forged[~out])
+            chance[out] = tree.predict_proba(table[out])[:, 1]
     counts = draw(groups, forged, RESAMPLES)
     spread = interval(auroc(chance, forged), aurocs(chance, forged, counts), level)
     p_value = _above_chance(chance, forged, groups)
-    importance = _forest().fit(table, forged).feature_importances_
+    importance = _tree().fit(table, forged).feature_importances_
     telling = names[int(importance.argmax())] if importance.any() else ""
     leaks = spread.low > 0.5 and p_value < 1 - level
     return Audit(operator, name, spread.value, spread.low, spread.high, p_value, telling, leaks)
 
 
-def _forest() -> RandomForestClassifier:
-    return RandomForestClassifier(TREES, min_samples_leaf=2, class_weight="balanced", random_state=0)
+def _tree() -> DecisionTreeClassifier:
+    return DecisionTreeClassifier(
+        max_depth=DEEP, min_samples_leaf=SMALLEST, class_weight="balanced", random_state=0
+    )
 
 
 def _above_chance(chance: Float[ndarray, "n"], forged: Bool[ndarray, "n"], groups: ndarray) -> float:
@@ -200,12 +197,8 @@ def _above_chance(chance: Float[ndarray, "n"], forged: Bool[ndarray, "n"], group
     The bootstrap alone believes a few patients that chance parts cleanly; ranks of few do not.
     """
     means = [
-        [
-            chance[own].mean()
-            for group in np.unique(groups)
-            if (own := (groups == group) & (forged == of)).any()
-        ]
-        for of in (True, False)
+        [chance[(groups == group) & own].mean() for group in np.unique(groups[own])]
+        for own in (forged, ~forged)
     ]
     if np.ptp(np.concatenate(means)) == 0:
         return 1.0

@@ -12,9 +12,8 @@ its p-values can be; where they are too few for alpha, nothing is decided.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -23,6 +22,7 @@ from numpy import ndarray
 from intact import progress
 from intact.bench.forensics_cases import PLAIN, Case
 from intact.bench.forensics_make import BINS, bin_of
+from intact.bench.forensics_places import constant, filled, known_truths, places
 from intact.bench.measures import spread_out
 from intact.bench.resampling import aurocs, average_precisions, draw, interval
 from intact.bench.rows import Row
@@ -31,11 +31,10 @@ from intact.metrics import (
     auroc,
     average_precision,
     binomial_interval,
-    bootstrap,
     sensitivity_at_specificity,
 )
 from intact.metrics.decisions import false_alarms_per_1000
-from intact.metrics.tampering import Confusion, PixelScores, false_area
+from intact.metrics.detection import ends_of_ties
 from intact.scores import normals_needed
 
 RESAMPLES = 1000
@@ -44,8 +43,6 @@ ALL = "all"
 BASELINE = "all forged"  # the row of calling every pixel of every image forged
 SLICES = ("all", "operator", "area", "processing")
 OWN, COMPARED = "its p-value", "genuine images"
-
-Pixels = Mapping[str, Mapping[str, Mapping[str, Any]]]  # by case and by what counts as forged
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +75,33 @@ class Examined:
         return np.array([row.get("share", math.nan) for row in self.findings])
 
 
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """Some cases of a pack, those of a table.
+
+    Args:
+        kind: One of `SLICES`.
+        value: Which operator, area or processing.
+        members: True for its cases.
+        truth: True where one of them is forged.
+        counts: How often each resample of patients holds each of them.
+        patients: How many there are.
+    """
+
+    kind: str
+    value: str
+    members: Bool[ndarray, "n"]
+    truth: Bool[ndarray, "m"]
+    counts: Int[ndarray, "resamples m"]
+    patients: int
+
+    def row(self, method: str) -> Row:
+        """What stands first in a row of results.csv."""
+        forged = int(self.truth.sum())
+        key = {"slice": self.kind, "value": self.value, "method": method}
+        return key | {"forged": forged, "genuine": self.truth.size - forged, "patients": self.patients}
+
+
 def summarise(
     cases: Sequence[Case], folds: Int[ndarray, "n"], examined: Sequence[Examined], alpha: float
 ) -> list[Row]:
@@ -89,18 +113,33 @@ def summarise(
         examined: What each method said.
         alpha: False-alarm rate.
     """
-    rows = []
-    shares = np.nanmax(np.stack([one.shares() for one in examined]), axis=0)
+    shares = np.fmax.reduce([one.shares() for one in examined])
     flags = [called(one, cases, folds, alpha) for one in examined]
-    truths = _truths(examined)
-    tasks = list(slices(cases, shares))
-    for kind, value, members in progress.track(tasks, "summing up", len(tasks)):
+    truths = known_truths([one.findings for one in examined])
+    rows = []
+    tasks = list(_slices(cases, shares))
+    for part in progress.track(tasks, "summing up", len(tasks)):
+        names = {case.name for case, member in zip(cases, part.members, strict=True) if member}
         for one, (flagged, how) in zip(examined, flags, strict=True):
-            rows.append({"slice": kind, "value": value, "method": one.method}
-                        | _row(cases, one, members, flagged, how, alpha)
-                        | _places(_filled(cases, one, members, truths), cases))  # fmt: skip
-        rows.append({"slice": kind, "value": value, "method": BASELINE} | _baseline(cases, truths, members))
+            own = [row for row in one.findings if row["path"] in names]
+            row = part.row(one.method) | _ranked(one.scores()[part.members], part)
+            row |= _answered(one.scores()[part.members], own, part)
+            row |= _decided(flagged[part.members], how, part, alpha)
+            row |= places(filled(own, truths), cases)
+            seconds = [finding["seconds"] for finding in own if "seconds" in finding]
+            rows.append(row | {"seconds": float(np.median(seconds)) if seconds else None})
+        everything = {name: constant(of, called=True) for name, of in truths.items() if name in names}
+        guess = _ranked(np.zeros(part.truth.size), part)
+        rows.append(part.row(BASELINE) | guess | places(everything, cases))
     return [{name: None if value != value else value for name, value in row.items()} for row in rows]
+
+
+def _slices(cases: Sequence[Case], shares: Float[ndarray, "n"]) -> Iterator[Slice]:
+    forged = np.array([case.forged for case in cases])
+    patient = np.unique([case.group for case in cases], return_inverse=True)[1]
+    for kind, value, members in slices(cases, shares):
+        counts = draw(patient[members], forged[members], RESAMPLES)
+        yield Slice(kind, value, members, forged[members], counts, np.unique(patient[members]).size)
 
 
 def slices(
@@ -150,141 +189,52 @@ def called(
     return flagged & ~silent, COMPARED
 
 
-def _row(
-    cases: Sequence[Case],
-    one: Examined,
-    members: Bool[ndarray, "n"],
-    flagged: Bool[ndarray, "n"],
-    how: str,
-    alpha: float,
-) -> Row:
-    truth = np.array([case.forged for case in cases])[members]
-    groups = np.unique([case.group for case in cases], return_inverse=True)[1][members]
-    silent = one.silent()[members]
-    findings = [row for row, member in zip(one.findings, members, strict=True) if member]
-    row: Row = _numbers(truth, groups)
-    row |= _ranked(one.scores()[members], truth, groups)
-    row |= {
-        "answered": 1.0 - float(silent.mean()),
-        "answered_forged": 1.0 - float(silent[truth].mean()) if truth.any() else math.nan,
-        "errors": sum(finding.get("error") is not None for finding in findings),
-    }
-    spoken = ~silent
-    if 0 < truth[spoken].sum() < spoken.sum():
-        row["auroc_answered"] = auroc(one.scores()[members][spoken], truth[spoken])
-    row["decided_by"] = how
-    if how:
-        called_now = flagged[members]
-        row |= {"alpha": alpha, "alarms": int(called_now[~truth].sum())}
-        row |= spread_out("sensitivity", binomial_interval(int(called_now[truth].sum()), int(truth.sum())))
-        if (~truth).any():
-            alarms = false_alarms_per_1000(row["alarms"], int((~truth).sum()))
-            row |= spread_out("false_alarms_per_1000", alarms)
-    seconds = [finding["seconds"] for finding in findings if "seconds" in finding]
-    row["seconds"] = float(np.median(seconds)) if seconds else math.nan
-    return row
-
-
-def _numbers(truth: Bool[ndarray, "n"], groups: Int[ndarray, "n"]) -> Row:
-    return {
-        "forged": int(truth.sum()),
-        "genuine": int((~truth).sum()),
-        "patients": len(np.unique(groups)),
-    }
-
-
-def _ranked(scores: Float[ndarray, "n"], truth: Bool[ndarray, "n"], groups: Int[ndarray, "n"]) -> Row:
+def _ranked(scores: Float[ndarray, "m"], part: Slice) -> Row:
+    truth, counts = part.truth, part.counts
     if not 0 < truth.sum() < truth.size:
         return {}
-    counts = draw(groups, truth, RESAMPLES)
-    row = spread_out("auroc", interval(auroc(scores, truth), aurocs(scores, truth, counts)))
-    resampled = average_precisions(scores, truth, counts)
-    row |= spread_out("average_precision", interval(average_precision(scores, truth), resampled))
-
-    def found(scores: ndarray, truth: ndarray) -> float:
-        return sensitivity_at_specificity(scores, truth, SPECIFICITY)
-
-    at = bootstrap(found, scores, truth, groups=groups, strata=truth, resamples=RESAMPLES)
-    return row | spread_out("tpr_at_fpr_1", at)
-
-
-def _baseline(cases: Sequence[Case], truths: Pixels, members: Bool[ndarray, "n"]) -> Row:
-    """Everything called forged: what any method has to beat."""
-    truth = np.array([case.forged for case in cases])[members]
-    groups = np.unique([case.group for case in cases], return_inverse=True)[1][members]
-    row = _numbers(truth, groups) | _ranked(np.zeros(truth.size), truth, groups)
-    own = {case.name: truths[case.name] for case in _members(cases, members) if case.name in truths}
-    called = {
-        name: {mode: _constant(of, called=True) for mode, of in one.items()} for name, one in own.items()
+    found = sensitivity_at_specificity(scores, truth, SPECIFICITY)
+    precision = average_precision(scores, truth)
+    return {
+        **spread_out("auroc", interval(auroc(scores, truth), aurocs(scores, truth, counts))),
+        **spread_out("average_precision", interval(precision, average_precisions(scores, truth, counts))),
+        **spread_out("tpr_at_fpr_1", interval(found, sensitivities(scores, truth, counts))),
     }
-    return row | _places(called, cases)
 
 
-def _truths(examined: Sequence[Examined]) -> Pixels:
-    """How many pixels are forged in each case, as any method that could examine it tells."""
-    return {row["path"]: row["pixels"] for one in examined for row in one.findings if row.get("pixels")}
+def sensitivities(
+    scores: Float[ndarray, "n"], truth: Bool[ndarray, "n"], counts: Int[ndarray, "resamples n"]
+) -> Float[ndarray, "resamples"]:
+    """What `sensitivity_at_specificity` gives at 99 % for each resample: how often it holds each image."""
+    order = np.argsort(-scores, kind="stable")
+    last = ends_of_ties(scores[order])
+    weights = counts[:, order].astype(float)
+    false, true = (np.cumsum(weights * of[order], axis=1)[:, last] for of in (~truth, truth))
+    allowed = false <= (1 - SPECIFICITY) * false[:, -1:] + 1e-9
+    return np.asarray(np.where(allowed, true, 0).max(axis=1) / true[:, -1])
 
 
-def _filled(cases: Sequence[Case], one: Examined, members: Bool[ndarray, "n"], truths: Pixels) -> Pixels:
-    """Pixel counts of the members by name; where a method failed, those of an empty map."""
-    found = {}
-    for case, row, member in zip(cases, one.findings, members, strict=True):
-        if member and case.name in truths:
-            empty = {mode: _constant(of, called=False) for mode, of in truths[case.name].items()}
-            found[case.name] = row.get("pixels") or empty
-    return found
-
-
-def _constant(of: Mapping[str, Any], *, called: bool) -> dict[str, Any]:
-    """Pixel counts of a map that calls everything forged, or nothing."""
-    tp, fp, fn, tn = of["fixed"]
-    counts = [tp + fn, fp + tn, 0, 0] if called else [0, 0, tp + fn, fp + tn]
-    forged = tp + fn > 0
-    chance = {"best_f1": of["all_forged_f1"], "auroc": 0.5 if forged else None}
-    return dict(of) | {"fixed": counts, "any": counts} | chance
-
-
-def _members(cases: Sequence[Case], members: Bool[ndarray, "n"]) -> list[Case]:
-    return [case for case, member in zip(cases, members, strict=True) if member]
-
-
-def _places(pixels: Pixels, cases: Sequence[Case]) -> Row:
-    """How well maps show what is forged, and how much of genuine images they mark."""
-    patients = {case.name: case.group for case in cases}
-    row: Row = {}
-    for mode, suffix in (("target", ""), ("both", "_with_source")):
-        own = {name: of[mode] for name, of in pixels.items() if mode in of}
-        fixed = {name: Confusion(*of["fixed"]) for name, of in own.items()}
-        forged = [name for name, one in fixed.items() if not one.authentic]
-        if not forged:
-            continue
-        owners = [patients[name] for name in forged]
-
-        def mean(values: Sequence[float | None], owners: Sequence[str] = owners) -> float:
-            return float(np.mean(_per_patient(values, owners)))
-
-        each = _per_patient([fixed[name].f1 for name in forged], owners)
-        row |= spread_out(f"f1{suffix}", bootstrap(_mean, each, resamples=RESAMPLES))
-        row |= {f"{of}{suffix}": mean([getattr(fixed[name], of) for name in forged]) for of in ("iou", "mcc")}
-        pooled = sum((fixed[name] for name in forged), Confusion(0, 0, 0, 0))
-        row |= {f"{of}_pooled{suffix}": getattr(pooled, of) for of in ("f1", "iou", "mcc")}
-        row[f"f1_any{suffix}"] = mean([Confusion(*own[name]["any"]).f1 for name in forged])
-        row[f"f1_best{suffix}"] = mean([own[name]["best_f1"] for name in forged])
-        row[f"pixel_auroc{suffix}"] = mean([own[name]["auroc"] for name in forged])
-    genuine = {
-        name: PixelScores(Confusion(*of["target"]["fixed"])) for name, of in pixels.items() if "target" in of
+def _answered(scores: Float[ndarray, "m"], own: Sequence[Finding], part: Slice) -> Row:
+    """How often there was an answer, and how well those rank."""
+    spoken = np.array([row.get("score") is not None for row in own])
+    row: Row = {
+        "answered": float(spoken.mean()),
+        "answered_forged": float(spoken[part.truth].mean()) if part.truth.any() else None,
+        "errors": sum(row.get("error") is not None for row in own),
     }
-    area = false_area(genuine)
-    if area.images:
-        row |= {"false_area": area.mean, "false_area_95": area.percentile_95, "false_area_above": area.above}
+    if 0 < part.truth[spoken].sum() < spoken.sum():
+        row["auroc_answered"] = auroc(scores[spoken], part.truth[spoken])
     return row
 
 
-def _per_patient(values: Sequence[float | None], owners: Sequence[str]) -> Float[ndarray, "patients"]:
-    """The mean of each patient's images, so that many of one patient weigh no more than one of another."""
-    known = np.array([math.nan if value is None else value for value in values])
-    return np.array([known[[owner == one for owner in owners]].mean() for one in dict.fromkeys(owners)])
-
-
-def _mean(values: Float[ndarray, "n"]) -> float:
-    return float(np.mean(values))
+def _decided(flagged: Bool[ndarray, "m"], how: str, part: Slice, alpha: float) -> Row:
+    """What calling images forged comes to, where that can be decided."""
+    if not how:
+        return {"decided_by": ""}
+    hits, alarms = int(flagged[part.truth].sum()), int(flagged[~part.truth].sum())
+    row: Row = {"decided_by": how, "alpha": alpha, "alarms": alarms}
+    if part.truth.any():
+        row |= spread_out("sensitivity", binomial_interval(hits, int(part.truth.sum())))
+    if not part.truth.all():
+        row |= spread_out("false_alarms_per_1000", false_alarms_per_1000(alarms, int((~part.truth).sum())))
+    return row
