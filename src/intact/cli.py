@@ -18,6 +18,7 @@ from intact import (
     cli_bank,
     cli_bench,
     cli_bench_anomaly,  # noqa: F401 - adds its command to bench_app
+    cli_bench_forensics,  # noqa: F401 - adds its command to bench_app
     cli_classify,
     cli_forge,
     cli_keys,

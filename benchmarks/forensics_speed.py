@@ -1,0 +1,142 @@
+"""Seconds that examiners take on one core, by method -> rows.
+
+    OMP_NUM_THREADS=1 python benchmarks/forensics_speed.py [--methods block_dct] [--slices 300]
+
+- Every method on one 512 x 512 slice of 16 bits, a thorax phantom, and all of them one after the other.
+  The better of two runs, in processor time of this process, reading not included. A method that
+  abstains on such a slice says so in its row. Methods that take whole volumes get 32 planes of 128 x 128.
+- Header rules and continuity of a DICOM series of 300 slices, written to a temporary folder from the
+  phantom: with reading the files, and by themselves.
+- In the same run, public implementations of the same task (`PEERS`), on the same slice. Where none can
+  be had the row says "not measured".
+
+Rows go to benchmarks/results/forensics_speed.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from intact.data.phantom import thorax_ct
+from intact.forensics import METHODS
+from intact.forensics.continuity import examine_continuity
+from intact.forensics.header import examine_headers
+from intact.forensics.instance import read_series
+from intact.forge import CopyMove
+from intact.image import Image
+from intact.io import Source, write_series
+from results import environment, replace_rows
+
+SIDE, SLICES = 512, 300
+PIECE = (32, 128, 128)  # planes, rows, columns of the volume
+TIMES = 2
+
+# Public implementations by the method that they are beside: what each is called with its version, and
+# a function that takes the plane, float32 [h, w]. Only code of a public project may stand here; it is
+# imported inside the function, so that nothing is needed where it is not installed.
+PEERS: dict[str, tuple[str, Callable[[np.ndarray], Any]]] = {}
+COMPARED = (
+    "block_dct",
+    "patchmatch",
+    "keypoints",
+    "jpeg_grid",
+    "ela",
+    "noise_level",
+)  # with a peer to be had
+
+
+def seconds(work: Callable[[], Any], times: int = TIMES) -> float:
+    """The best of some runs, in processor time."""
+    taken = []
+    for _ in range(times):
+        started = time.process_time()
+        work()
+        taken.append(time.process_time() - started)
+    return min(taken)
+
+
+def slice_of_16_bits() -> Image:
+    """One slice of a thorax, with a copied region so that nobody is spared the work of telling it."""
+    volume, _ = thorax_ct(0, shape=(16, SIDE, SIDE), lesion=False)
+    plane = volume.plane(8)
+    return CopyMove(diameter=24.0).forge(plane, seed=0).image
+
+
+def methods(names: Sequence[str]) -> None:
+    """A row per method, and one for all of them on the slice."""
+    plane = slice_of_16_bits()
+    volume, _ = thorax_ct(0, shape=PIECE, lesion=False)
+    total = 0.0
+    for name in names:
+        kind = METHODS[name]
+        image = volume if kind.volumes else plane
+        taken = seconds(lambda kind=kind, image=image: kind().examine(image))
+        total += 0.0 if kind.volumes else taken
+        store(name, "x".join(map(str, image.shape)), taken, said=kind().examine(image).abstained)
+    if set(names) == set(METHODS):
+        store("all", f"{SIDE}x{SIDE}", total, said="those for planes, one after the other")
+
+
+def peers() -> None:
+    """A row per public implementation, on the same slice."""
+    plane = slice_of_16_bits().pixels.astype(np.float32)
+    for name in COMPARED:
+        if name not in PEERS:
+            store(name, f"{SIDE}x{SIDE}", None, peer="none", said="not measured")
+            continue
+        called, work = PEERS[name]
+        store(name, f"{SIDE}x{SIDE}", seconds(lambda work=work: work(plane)), peer=called)
+
+
+def series(slices: int) -> None:
+    """Header rules and continuity of a series."""
+    volume, _ = thorax_ct(0, shape=(16, SIDE, SIDE), lesion=False)
+    # The same planes again and again, each with noise of its own: no two are one measurement.
+    rng = np.random.default_rng(0)
+    planes = volume.pixels[np.abs(np.arange(slices) % 30 - 15)]
+    noise = rng.integers(-40, 41, planes.shape, dtype=np.int16)
+    deep = replace(volume, pixels=(planes + noise).astype(volume.pixels.dtype))
+    size = f"{slices}x{SIDE}x{SIDE}"
+    with tempfile.TemporaryDirectory() as folder:
+        write_series(deep, Path(folder))
+        sources = [Source(path) for path in sorted(Path(folder).iterdir())]
+        store("reading", size, seconds(lambda: read_series(sources), times=1))
+        found = read_series(sources)
+        store("header", size, seconds(lambda: examine_headers(found)))
+        stack = np.stack([one.image.pixels for one in found.instances]).astype(np.float32)
+        store("continuity", size, seconds(lambda: examine_continuity(stack, found.names)))
+
+
+def store(method: str, size: str, taken: float | None, *, peer: str = "", said: str = "") -> None:
+    """Write one row in place of its predecessor."""
+    keys = {"method": method, "size": size, "peer": peer}
+    row = keys | {"seconds": "" if taken is None else taken, "said": said}
+    replace_rows("forensics_speed.csv", keys, [row | environment()])
+    print(method, size, peer, said or "", "" if taken is None else round(taken, 4), flush=True)
+
+
+def main() -> None:
+    """Measure what is asked for and store the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--slices", type=int, default=SLICES)
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    methods(asked.methods)
+    peers()
+    series(asked.slices)
+
+
+if __name__ == "__main__":
+    main()
