@@ -23,6 +23,7 @@ from intact import (
     cli_forge,
     cli_keys,
     cli_protect,
+    cli_record,
     cli_segment,
 )
 from intact.cli_shared import (
@@ -184,6 +185,10 @@ def screen(
             "the genuine.json of an earlier run; may be repeated.",
         ),
     ] = None,
+    recorded: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What `intact record` wrote: tells which pixels changed since."),
+    ] = None,
     labels: Annotated[
         str,
         typer.Option(help="'folder': truth from folder names (good = normal), masks in ground_truth/."),
@@ -213,6 +218,7 @@ def screen(
             alpha=alpha,
             forensics=forensics,
             genuine=genuine or [],
+            recorded=recorded,
             labels="folder" if labels else None,
             identify=identify,
             workers=workers,
@@ -275,6 +281,7 @@ def demo(
 for command in (
     cli_segment.segment,
     cli_forge.forge,
+    cli_record.record,
     cli_protect.protect,
     cli_protect.restore,
     cli_protect.verify,

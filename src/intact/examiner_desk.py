@@ -18,6 +18,7 @@ from intact.forensics.base import ARTEFACT, Evidence, Finding
 from intact.forensics.decision import Decision, Genuine, compared, decide, group_of
 from intact.forensics.examination import Examination, examine
 from intact.forensics.instance import Series
+from intact.forensics.ledger import Ledger
 from intact.image import Image
 from intact.io import Source
 from intact.regions import marked_regions
@@ -46,16 +47,18 @@ class ExaminerDesk:
         alpha: The share of genuine images that may be flagged for their pixels.
         genuine: Scores of genuine images, for examiners that need a comparison; without, they are not
             asked.
+        recorded: Ledger of pixel digests.
     """
 
-    def __init__(self, alpha: float, genuine: Path | None) -> None:
+    def __init__(self, alpha: float, genuine: Path | None = None, recorded: Path | None = None) -> None:
         self._alpha = alpha
         self._genuine = Genuine.load(genuine) if genuine else None
+        self._ledger = Ledger(recorded) if recorded else None
         self._examiners = {name: kind() for name, kind in METHODS.items() if genuine or not kind.compares}
 
     def look(self, image: Image, series: Series | None, sources: Sequence[Source]) -> dict[str, Opinion]:
         """Examine one image, its headers and its slices; the answers of both rows."""
-        whole = examine(image, self._examiners, series, sources)
+        whole = examine(image, self._examiners, series, sources, self._ledger)
         disturbed = {name: e for name, e in whole.evidence.items() if e.kind == ARTEFACT}
         changed = {name: e for name, e in whole.evidence.items() if e.kind != ARTEFACT}
         parts = {

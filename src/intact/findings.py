@@ -28,6 +28,7 @@ SAME = {  # of a screening run
     "models": "models",
     "forensics": "forensics",
     "genuine": "genuine images",
+    "recorded": "records of pixels",
 }
 
 

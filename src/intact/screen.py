@@ -70,6 +70,7 @@ def screen(
     alpha: float = 0.05,
     forensics: bool = True,
     genuine: Sequence[str | Path] = (),
+    recorded: str | Path | None = None,
     labels: Literal["folder"] | None = None,
     identify: bool = False,
     workers: int | None = None,
@@ -87,6 +88,7 @@ def screen(
         forensics: Examine every image for tampering, too.
         genuine: Images known to be genuine, made by the same devices and programs: some examiners can
             only compare. Or the genuine.json that an earlier run wrote.
+        recorded: A ledger of pixel digests (`intact.forensics.ledger`) to compare with.
         labels: "folder" takes the truth from folder names: "good" is normal, the rest is not;
             masks are looked for in ground_truth/.
         identify: Put patient IDs into findings and report.
@@ -99,8 +101,12 @@ def screen(
         OutputError: Results cannot be written; what was written stays, the same call goes on.
     """
     out = Path(out)
-    if genuine and not forensics:
-        raise UsageError("genuine images are for comparing forensics: leave out one of the two")
+    if (genuine or recorded) and not forensics:
+        raise UsageError(
+            "genuine images and records are for forensics, which was left out: give one or the other"
+        )
+    if recorded and not Path(recorded).is_file():
+        raise UsageError(f"{recorded}: there is no such file; `intact record` writes one")
     loaded = _load_models(models, alpha)
     entries = _find(paths, out, labels)
     _warn_of_misfits(loaded, entries)
@@ -114,12 +120,14 @@ def screen(
         identify=identify,
         forensics=forensics,
         genuine=str(out / GENUINE) if genuine else "",
+        recorded=str(recorded or ""),
         threads=max(1, cores // workers) if workers else 0,
     )
     started = time.monotonic()
     run = _describe(paths, loaded, alpha, labels, identify) | {
         "forensics": forensics,
         "genuine": [str(path) for path in genuine],
+        "recorded": str(recorded or ""),
     }
     with Findings(out, run, rows_per_entry=len(screener.detectors)) as findings:
         if genuine:

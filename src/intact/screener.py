@@ -48,6 +48,7 @@ class Screener:
         identify: Put patient IDs into the rows.
         forensics: Examine the images for tampering, too.
         genuine: File with scores of genuine images to compare with; empty for none.
+        recorded: Ledger of pixel digests to compare with; empty for none.
         threads: Threads a worker may compute with; 0 leaves the process as it is.
     """
 
@@ -58,6 +59,7 @@ class Screener:
     identify: bool
     forensics: bool = True
     genuine: str = ""
+    recorded: str = ""
     threads: int = 0
     _loaded: list[Model] = field(default_factory=list, repr=False)
     _desk: ExaminerDesk | None = field(default=None, repr=False)
@@ -108,7 +110,11 @@ class Screener:
         if self.models and not self._loaded:
             self._loaded = [Model.load(folder) for folder in self.models]
         if self.forensics and not self._desk:
-            self._desk = ExaminerDesk(self.alpha, Path(self.genuine) if self.genuine else None)
+            self._desk = ExaminerDesk(
+                self.alpha,
+                Path(self.genuine) if self.genuine else None,
+                Path(self.recorded) if self.recorded else None,
+            )
 
     def _judge(self, model: Model, opened: Opened, reading: Reading) -> Row:
         """The row of one image and model; a flagged image gets its map and regions."""

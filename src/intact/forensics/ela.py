@@ -46,6 +46,7 @@ class ELA(Examiner):
 
     kind = "compression"
     source = "Krawetz, Black Hat Briefings 2007"
+    compares = True
 
     quality: int = 90
 

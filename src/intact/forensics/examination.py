@@ -14,6 +14,7 @@ from intact.forensics.base import Evidence, Examiner, Finding, Severity
 from intact.forensics.continuity import examine_continuity
 from intact.forensics.header import examine_headers
 from intact.forensics.instance import Series
+from intact.forensics.ledger import Ledger
 from intact.forensics.signature import verify
 from intact.image import Image
 from intact.io.dicom import quiet
@@ -45,6 +46,7 @@ def examine(
     examiners: Mapping[str, Examiner],
     series: Series | None = None,
     sources: Sequence[Source] = (),
+    ledger: Ledger | None = None,
 ) -> Examination:
     """Examine an image and the files it came from.
 
@@ -55,8 +57,11 @@ def examine(
         examiners: By method.
         series: Its DICOM files, if it came from such.
         sources: The same files as bytes, for signatures.
+        ledger: What their pixels were earlier.
     """
     found = [*examine_headers(series), *examine_signatures(series, sources)] if series else []
+    if series and ledger:
+        found += _compared_with(ledger, series)
     if image.made:
         said = f"The file says that it is no record of a patient: {image.made}."
         found.append(Finding("made", Severity.INFORMATION, "", said, (image.identity.path,)))
@@ -77,6 +82,13 @@ def examine_signatures(series: Series, sources: Sequence[Source]) -> list[Findin
                 verdicts = verify(dcmread(BytesIO(source.read()), force=True))
             found += [Finding("B3", _WEIGHT[v.state], "", v.explanation, (source.name,)) for v in verdicts]
     return found
+
+
+def _compared_with(ledger: Ledger, series: Series) -> list[Finding]:
+    try:
+        return ledger.verify(series)
+    except UsageError as error:  # files that no record can name
+        return [Finding("B11", Severity.INFORMATION, "", f"{error}.", series.names)]
 
 
 def is_volume(image: Image) -> bool:
