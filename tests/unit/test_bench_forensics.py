@@ -12,9 +12,10 @@ from intact import read
 from intact.bench import forensics as bench
 from intact.bench import forensics_make as make
 from intact.bench.forensics import bench_forensics
+from intact.bench.forensics_after import After, parse_after
 from intact.bench.forensics_cases import Case, read_cases, write_cases
 from intact.bench.forensics_leaks import audit, refuse_leaks
-from intact.bench.forensics_make import MARK, After, Asked, bin_of, make_pack, parse_after
+from intact.bench.forensics_make import MARK, Asked, bin_of, make_pack
 from intact.bench.forensics_splits import folds_of, leave_one_operator_out
 from intact.bench.forensics_summary import BASELINE, Examined, called, sensitivities, summarise
 from intact.bench.resampling import draw
@@ -372,6 +373,7 @@ def test_no_patient_is_on_both_sides_and_the_operator_is_new():
 
 
 def test_too_few_patients_are_one_fold():
+    assert not list(leave_one_operator_out(some_cases(3), np.zeros(9, int)))
     assert folds_of(["a", "a"], 0).tolist() == [0, 0]
     assert folds_of(["a", "b", "c"], 0, members=2).tolist() == [0, 0, 0]
     assert len(set(folds_of(["a", "b", "c"], 0).tolist())) == 3

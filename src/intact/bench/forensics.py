@@ -21,9 +21,10 @@ from typing import Any
 
 from intact import progress
 from intact._version import __version__
+from intact.bench.forensics_after import parse_after
 from intact.bench.forensics_cases import Case, digest, read_cases
 from intact.bench.forensics_leaks import Audit, audit, refuse_leaks
-from intact.bench.forensics_make import Asked, make_pack, parse_after
+from intact.bench.forensics_make import Asked, make_pack
 from intact.bench.forensics_measure import Worker
 from intact.bench.forensics_splits import folds_of
 from intact.bench.forensics_summary import Examined, summarise

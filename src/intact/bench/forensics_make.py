@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from numpy import ndarray
 
 from intact import progress
 from intact._version import __version__
+from intact.bench.forensics_after import After
 from intact.bench.forensics_cases import GENUINE, LISTS, PLAIN, about, patients_of, write_cases
 from intact.bench.forensics_splits import folds_of
 from intact.bench.rows import Row, make_folder
@@ -33,8 +34,6 @@ from intact.configure import configure
 from intact.errors import InputError, UsageError
 from intact.forge import KINDS, Forger, Forgery
 from intact.forge.base import FEW
-from intact.forge.process import Noise, Recompress, Resample
-from intact.forge.sampling import sample
 from intact.image import Image
 from intact.io import Rejected, Unit, index, read_unit, stems, write, write_series
 from intact.io.atomic import put
@@ -45,38 +44,8 @@ DRAWN = ((0.0003, 0.001), (0.001, 0.005), (0.005, 0.01), (0.01, 0.05), (0.05, 0.
 DONORS = 8  # images that are tried before a foreign part is given up
 # In every file, lest what a forger's file says of itself tells the classes apart.
 MARK = f"case of a benchmark, genuine or forged, by intact {__version__}"
-AFTER = {"jpeg": 85.0, "noise": 1.0, "scale": 0.9}  # quality; strength, in the image's noise; factor
 LEFT_OUT = "left_out.json"
 UNTOUCHED = "untouched"
-
-
-@dataclass(frozen=True)
-class After:
-    """Processing of whole images after forging, such as `jpeg=70`."""
-
-    name: str
-    value: float
-
-    @property
-    def told(self) -> str:
-        """As tables call it."""
-        return f"{self.name} {self.value:g}"
-
-    def apply(self, image: Image, labels: UInt8[ndarray, "..."], seed: int) -> tuple[Image, ndarray]:
-        """A processed image, and the labels that fit it.
-
-        Raises:
-            UsageError: The image's values cannot be processed so.
-        """
-        if self.name == "scale":
-            scaled = Resample(where="image", factor=self.value).forge(image, seed=seed).image
-            return scaled, _scaled(labels, self.value)
-        forger = (
-            Recompress(where="image", quality=int(self.value))
-            if self.name == "jpeg"
-            else Noise(where="image", strength=self.value)
-        )
-        return forger.forge(image, seed=seed).image, labels
 
 
 @dataclass(frozen=True)
@@ -96,27 +65,6 @@ class Asked:
     after: Sequence[After]
     images: int
     seed: int
-
-
-def parse_after(texts: Sequence[str]) -> list[After]:
-    """`jpeg`, or `jpeg=70`.
-
-    Raises:
-        UsageError: There is no such processing, or its value is no number above 0.
-    """
-    found = []
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if name not in AFTER:
-            raise UsageError(f"--after {text}: choose one of {', '.join(AFTER)}, such as jpeg=70")
-        try:
-            number = float(value) if equals else AFTER[name]
-        except ValueError:
-            number = math.nan
-        if not number > 0 or (name == "jpeg" and number > 100):
-            raise UsageError(f"--after {text}: its value is a number above 0, of jpeg at most 100")
-        found.append(After(name, number))
-    return found
 
 
 def make_pack(paths: Sequence[Path], out: Path, asked: Asked) -> tuple[Path, dict[str, str]]:
@@ -326,11 +274,3 @@ def _write_labels(labels: UInt8[ndarray, "..."], image: Image, place: Path) -> P
         return write(Image(labels), place.with_name(f"{place.name}.png"))
     volume = Image(labels, spacing=image.spacing, affine=image.affine)
     return write(volume, place.with_name(f"{place.name}.nii.gz"))
-
-
-def _scaled(labels: UInt8[ndarray, "..."], factor: float) -> UInt8[ndarray, "..."]:
-    """Labels as `Resample` moves the pixels below them, each the label of the nearest."""
-    rows, columns = ((np.arange(n) - (n - 1) / 2) / factor + (n - 1) / 2 for n in labels.shape[-2:])
-    points: Float[ndarray, "2 h w"] = np.rint(np.stack(np.meshgrid(rows, columns, indexing="ij")))
-    planes = [sample(Image(plane), points, order=0) for plane in labels.reshape(-1, *labels.shape[-2:])]
-    return np.stack(planes).astype(np.uint8).reshape(labels.shape)

@@ -53,13 +53,15 @@ def folds_of(groups: Sequence[str], seed: int, *, members: int = 1) -> Int[ndarr
 
 
 def leave_one_operator_out(cases: Sequence[Case], fold: Int[ndarray, "n"]) -> Iterator[Split]:
-    """Every fold with every operator left out; with one operator, every fold alone.
+    """Every fold with every operator left out; with one operator, every fold alone; of one fold, none.
 
     Args:
         cases: Genuine and forged.
         fold: Of each, no patient's cases in two.
     """
     operator = np.array([case.operator for case in cases])
+    if len(np.unique(fold)) < 2:
+        return
     operators = sorted(set(operator.tolist()) - {""})
     left_out = operators if len(operators) > 1 else [""]
     for part in np.unique(fold).tolist():

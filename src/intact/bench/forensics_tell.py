@@ -108,7 +108,8 @@ def protocol(alpha: float) -> list[tuple[str, str]]:
             f"Before anything was measured, classifiers that see only {', '.join(AUDITS)} tried to tell "
             "each operator's images from genuine ones, on patients that they had not learned from. Where "
             "a forgery is, is hidden from them, corners and centre apart. Had one been above chance (at "
-            f"{100 * CHANCE:g} % over all of them), the run would have been refused.",
+            f"{100 * CHANCE:g} % over all of them), the run would have been refused. "
+            "With half a dozen patients or fewer such an audit can hardly refuse anything.",
         ),
         (
             "Images",
