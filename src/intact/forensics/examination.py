@@ -67,7 +67,7 @@ def examine(
         found.append(Finding("made", Severity.INFORMATION, "", said, (image.identity.path,)))
     if is_volume(image):
         names = series.names if series else (image.identity.path,) * image.planes
-        found += examine_continuity(image.physical(), names)
+        found += examine_continuity(image.pixels, names)
     evidence = {name: _asked(examiner, image) for name, examiner in examiners.items()}
     return Examination(tuple(sorted(found, key=lambda finding: -finding.severity)), evidence)
 

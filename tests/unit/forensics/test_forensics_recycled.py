@@ -21,7 +21,7 @@ def head(seed, noise=0):
     """A head on a wide background; the same anatomy has other noise in another scan."""
     pixels = brain_mr(seed, shape=(1, 128, 128), lesion=False, sequence="T1")[0].pixels.squeeze()
     pixels = cv2.GaussianBlur(pixels.astype(np.float32), (0, 0), 1.5)  # its noise would be in both scans
-    own = np.random.default_rng(100 * seed + noise).normal(0, 25, (160, 160))
+    own = np.random.default_rng(100 * seed + noise).normal(0, 50, (160, 160))
     return np.rint(np.abs(np.pad(pixels, 16) + own)).astype(np.uint16)
 
 
