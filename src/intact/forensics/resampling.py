@@ -12,7 +12,8 @@ their mean size around, as edges would outweigh all noise, and a peak is compare
 beside it: without a period, ordinates of a spectrum are exponential, and the ratio of one to the mean
 of others has an F distribution. Rows and columns are asked alone and, as scaling is mostly equal in
 both, together. Frequencies that stand out in most windows, and multiples of 1/8, which JPEG blocks and
-wavelets leave, do not count: factors such as 4/3 and 2, which share them, are missed. A region without the trace that the rest has is not told, as smooth tissue loses it too.
+wavelets leave, do not count: factors such as 4/3 and 2, which share them, are missed. A region
+without the trace that the rest has is not told, as smooth tissue loses it too.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ class Resampling(Examiner):
         log_p = min(0.0, log_p + math.log10(len(odd)))
         p_value = 10.0**log_p
         history = (
-            f" The whole image has a trace of frequency {whole.frequency:.3f}, as resizing or a grid leaves it: "
-            "that is its history, not tampering."
+            f" The whole image has a trace of frequency {whole.frequency:.3f}, as resizing or a grid leaves "
+            "it: that is its history, not tampering."
             if whole.strength > PEAK
             else ""
         )
@@ -104,9 +105,9 @@ class Resampling(Examiner):
             return Evidence(self.kind, -log_p, np.zeros(region.shape, np.float32), said, p_value=p_value)
         rows, columns = np.nonzero(region)
         said = (
-            f"Around row {int(np.median(rows))}, column {int(np.median(columns))} the noise grows and shrinks "
-            f"{frequency:.3f} times per pixel, as where an image was scaled; elsewhere it does not. Chance gives "
-            f"as much in 1e{log_p:.0f} of images.{history}"
+            f"Around row {int(np.median(rows))}, column {int(np.median(columns))} the noise grows and "
+            f"shrinks {frequency:.3f} times per pixel, as where an image was scaled; elsewhere it does not. "
+            f"Chance gives as much in 1e{log_p:.0f} of images.{history}"
         )
         return Evidence(self.kind, -log_p, region.astype(np.float32), said, p_value=p_value)
 
@@ -134,9 +135,11 @@ def _oddest(
     tests = np.count_nonzero(chosen) * (2 * np.count_nonzero(allowed) + np.count_nonzero(allowed_too))
     log_p = choices + math.log10(max(tests, 1))
     row, column, wave, which = np.unravel_index(int(log_p.argmin()), log_p.shape)
-    sure = log_p[..., wave, which] < math.log10(SURE)
+    # Windows that hold a part of the region alone give less.
+    best = log_p[row, column, wave, which]
+    sure = log_p[..., wave, which] < min(math.log10(SURE), best / 2)
     region = pixels_of(sure, size, STRIP, plane.shape) & measured
-    return float(log_p[row, column, wave, which]), region, float(frequency[wave])
+    return float(best), region, float(frequency[wave])
 
 
 def _chances(
