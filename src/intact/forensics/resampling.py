@@ -10,9 +10,10 @@ Differs from the papers: a whole image that was resampled is normal in medicine,
 (`resampling_peak`) but raises nothing. Windows are examined instead. Second differences are divided by
 their mean size around, as edges would outweigh all noise, and a peak is compared with the frequencies
 beside it: without a period, ordinates of a spectrum are exponential, and the ratio of one to the mean
-of others has an F distribution. Frequencies that stand out in most windows, and those of the 8 pixels of
-JPEG blocks in images of 8 bits, do not count; factors such as 4/3 and 2, which share them, are missed
-there. A region without the trace that the rest has is not told, as smooth tissue loses it too.
+of others has an F distribution. Rows and columns are asked alone and, as scaling is mostly equal in
+both, together. Frequencies that stand out in most windows, and multiples of 1/8, which JPEG blocks and
+wavelets leave, do not count: factors such as 4/3 and 2, which share them, are missed. A region
+without the trace that the rest has is not told, as smooth tissue loses it too.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ STRIP = 8  # pixels, by which windows are apart
 WINDOWS = 4, 8  # sides of windows in strips
 AROUND = 15  # pixels, over which the mean size of second differences is taken
 HIGHEST = 3.0  # of a second difference, times that mean
-BESIDE, LEFT_OUT = 10, 2  # ordinates on either side that a peak is compared with, but for the nearest
+BESIDE, LEFT_OUT = 14, 2  # ordinates on either side that a peak is compared with, but for the nearest
 OVERLAP = 1.94  # by which a Hann window lessens the number of independent ordinates
 LOWEST, TOP = 0.1, 0.48  # cycles per pixel: below anatomy decides, above ordinates are half as free
-GRID = 8  # pixels of a JPEG block
+LN10 = math.log(10)
+GRID = 8  # pixels of a JPEG block, and of three levels of wavelets
 COMMON = 2.0  # times the median that chance gives: from here a frequency is the whole image's
 MEASURED = 0.9  # share of a window that was measured
 SURE = 1e-6  # how often chance may give as much, over all places and frequencies
@@ -84,15 +86,7 @@ class Resampling(Examiner):
         measured = valid & not_flat(plane)
         if np.count_nonzero(measured) < (WINDOWS[-1] * STRIP) ** 2:
             return self._abstain("there are hardly any pixels with noise")
-        jpeg = image.pixels.itemsize == 1
-        odd = [
-            (log_p, region if axis else region.T, frequency)
-            for axis in (0, 1)
-            for log_p, region, frequency in (
-                _odd_windows(plane if axis else plane.T, measured if axis else measured.T, size, jpeg)
-                for size in WINDOWS
-            )
-        ]
+        odd = [_oddest(plane, measured, size) for size in WINDOWS]
         peaks = [resampling_peak(turned) for turned in (plane, plane.T)]
         return self._told(max(peaks, key=lambda peak: peak.strength), odd)
 
@@ -101,8 +95,8 @@ class Resampling(Examiner):
         log_p = min(0.0, log_p + math.log10(len(odd)))
         p_value = 10.0**log_p
         history = (
-            f" The whole image has a trace of frequency {whole.frequency:.3f}, as resizing or a grid leaves it: "
-            "that is its history, not tampering."
+            f" The whole image has a trace of frequency {whole.frequency:.3f}, as resizing or a grid leaves "
+            "it: that is its history, not tampering."
             if whole.strength > PEAK
             else ""
         )
@@ -111,17 +105,17 @@ class Resampling(Examiner):
             return Evidence(self.kind, -log_p, np.zeros(region.shape, np.float32), said, p_value=p_value)
         rows, columns = np.nonzero(region)
         said = (
-            f"Around row {int(np.median(rows))}, column {int(np.median(columns))} the noise grows and shrinks "
-            f"{frequency:.3f} times per pixel, as where an image was scaled; elsewhere it does not. Chance gives "
-            f"as much in 1e{log_p:.0f} of images.{history}"
+            f"Around row {int(np.median(rows))}, column {int(np.median(columns))} the noise grows and "
+            f"shrinks {frequency:.3f} times per pixel, as where an image was scaled; elsewhere it does not. "
+            f"Chance gives as much in 1e{log_p:.0f} of images.{history}"
         )
         return Evidence(self.kind, -log_p, region.astype(np.float32), said, p_value=p_value)
 
 
-def _odd_windows(
-    plane: Plane, measured: Bool[ndarray, "h w"], size: int, jpeg: bool
+def _oddest(
+    plane: Plane, measured: Bool[ndarray, "h w"], size: int
 ) -> tuple[float, Bool[ndarray, "h w"], float]:
-    """Windows of one size with a period along their rows that most windows do not have.
+    """Windows of one size with a period that most windows do not have: along rows, columns, or both.
 
     Returns:
         Decimal logarithm of how often chance gives the best of them, where they are, and its frequency.
@@ -129,23 +123,37 @@ def _odd_windows(
     side = size * STRIP
     if min(plane.shape) < side:
         return 0.0, np.zeros(plane.shape, bool), 0.0
+    share = window_sums(_strips(measured), size) / side**2
+    chosen = share > MEASURED
+    along, allowed, frequency = _chances(plane, side)
+    across, allowed_too, _ = _chances(np.ascontiguousarray(plane.T), side)
+    across = across.swapaxes(0, 1)
+    both = (along + across) * LN10
+    # Of two chances that multiply to exp(s), one in exp(s) * (1 - s) is as small (Fisher).
+    both = np.where(allowed & allowed_too, (both + np.log1p(-both)) / LN10, 0.0)
+    choices = np.where(chosen[..., None, None], np.stack([along, across, both], axis=-1), 0.0)
+    tests = np.count_nonzero(chosen) * (2 * np.count_nonzero(allowed) + np.count_nonzero(allowed_too))
+    log_p = choices + math.log10(max(tests, 1))
+    row, column, wave, which = np.unravel_index(int(log_p.argmin()), log_p.shape)
+    # Windows that hold a part of the region alone give less.
+    best = log_p[row, column, wave, which]
+    sure = log_p[..., wave, which] < min(math.log10(SURE), best / 2)
+    region = pixels_of(sure, size, STRIP, plane.shape) & measured
+    return float(best), region, float(frequency[wave])
+
+
+def _chances(
+    plane: Plane, side: int
+) -> tuple[Float[ndarray, "r c f"], Bool[ndarray, "f"], Float[ndarray, "f"]]:
+    """How often chance gives the ordinates along the rows of windows (decimal logarithm); which count."""
     power, frequency = _spectra(plane, side)
     mean, degrees = _beside(power)
     ratio = power / np.maximum(mean, 1e-30)
     usual = np.median(ratio, axis=(0, 1)) / math.log(2)
     allowed = (frequency > LOWEST) & (frequency < TOP) & (usual < COMMON)
-    if jpeg:
-        allowed &= np.abs(frequency * GRID - np.rint(frequency * GRID)) / GRID > 1.5 / side
-    share = window_sums(_strips(measured), size) / side**2
-    asked = (share > MEASURED)[..., None] & allowed
-    if not asked.any():
-        return 0.0, np.zeros(plane.shape, bool), 0.0
-    ratio = ratio / np.maximum(usual, 1.0)
-    log_p = np.where(asked, -degrees * np.log10(1 + ratio / degrees), 0.0) + math.log10(np.count_nonzero(asked))
-    row, column, wave = np.unravel_index(int(log_p.argmin()), log_p.shape)
-    sure = log_p[..., wave] < math.log10(SURE)
-    region = pixels_of(sure, size, STRIP, plane.shape) & measured
-    return float(log_p[row, column, wave]), region, float(frequency[wave])
+    allowed &= np.abs(frequency * GRID - np.rint(frequency * GRID)) / GRID > 1.5 / side
+    log_p = -degrees * np.log10(1 + ratio / np.maximum(usual, 1.0) / degrees)
+    return np.where(allowed, log_p, 0.0), allowed, frequency
 
 
 def _spectra(plane: Plane, side: int) -> tuple[Float[ndarray, "r c f"], Float[ndarray, "f"]]:
