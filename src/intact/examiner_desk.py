@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from intact.findings import Row
 from intact.forensics import METHODS
-from intact.forensics.base import ARTEFACT, Evidence, Finding
+from intact.forensics.base import ARTEFACT, Evidence, Finding, Severity
 from intact.forensics.decision import Decision, Genuine, compared, decide, group_of
 from intact.forensics.examination import Examination, examine
 from intact.forensics.instance import Series
@@ -96,6 +96,12 @@ def scores_of(image: Image) -> tuple[str, dict[str, float]]:
     return group_of(image), compared(examine(image, examiners).evidence)
 
 
+def tell(row: Row, findings: Sequence[Finding]) -> None:
+    """Add findings to a row of `FORENSICS`; those from unusual on flag it."""
+    row["evidence"] = [*(_of_finding(finding, []) for finding in findings), *row["evidence"]]
+    row["flagged"] |= any(finding.severity >= Severity.UNUSUAL for finding in findings)
+
+
 def _marked(examination: Examination, decision: Decision) -> Float[ndarray, "..."] | None:
     """The maps of the evidence that counted, the highest value at each place."""
     maps = [examination.evidence[name].map for name in decision.counted]
@@ -114,14 +120,15 @@ def _evidence(examination: Examination, decision: Decision, names: Sequence[str]
 def _of_finding(finding: Finding, names: Sequence[str]) -> dict[str, Any]:
     """The files are told where they are not all of them; they are planes of a volume."""
     planes = [n for n, name in enumerate(names) if name in finding.files]
-    some = len(planes) < len(names)
+    others = [name for name in finding.files if name not in names]
+    some = others or len(planes) < len(names)
     return {
         "method": "slices" if finding.rule == "B5" else "header",
         "kind": "series" if finding.rule == "B5" else "header",
         "rule": finding.rule,
         "severity": finding.severity.name.lower(),
         "element": finding.element,
-        "files": [names[n] for n in planes] if some else [],
+        "files": [*(names[n] for n in planes), *others] if some else [],
         "planes": planes if some else [],
         "score": None,
         "p_value": None,

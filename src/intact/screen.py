@@ -15,6 +15,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +25,9 @@ from intact import progress
 from intact._version import __version__
 from intact.engine import local
 from intact.errors import InputError, MisfitWarning, UsageError
-from intact.examiner_desk import ACQUISITION, FORENSICS
+from intact.examiner_desk import ACQUISITION, FORENSICS, tell
 from intact.findings import Findings, Row
+from intact.forensics.recycled import Archive, Description, describe
 from intact.genuine import learn_genuine
 from intact.io import Unit, index, read_unit
 from intact.model import Model
@@ -135,15 +137,19 @@ def screen(
                 warnings.warn(note, MisfitWarning, stacklevel=2)
         rest = entries[findings.resume([entry.name for entry in entries]) :]
         done = len(entries) - len(rest)
-        for rows in local.run(
+        archive = _archive(entries[:done], entries, workers) if forensics else None
+        for told in local.run(
             screener,
             _batches(rest),
             screener.failed,
             workers=workers,
             timeout=_allowed,
         ):
-            findings.append(row for entry in rows for row in entry)
-            done += len(rows)
+            for one in told:
+                if archive:
+                    tell(one.rows[-1], archive.examine(one.slices))
+                findings.append(one.rows)
+            done += len(told)
             progress.report("screening", done, len(entries))
         run = findings.finish(
             seconds=time.monotonic() - started,
@@ -210,6 +216,26 @@ def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
                 waiting = []
     if waiting:
         yield waiting
+
+
+def _archive(done: Sequence[Entry], entries: Sequence[Entry], workers: int) -> Archive:
+    """What slices look like that were screened before the run was stopped; they are read again for that."""
+    units = {entry.name: entry for entry in entries if isinstance(entry, Unit)}
+    archive = Archive(load=lambda name: read_unit(units[name]))
+    again = local.run(_describe_slices, _batches(done), lambda *_: [], workers=workers, timeout=_allowed)
+    for described in (one for batch in again for one in batch):
+        archive.remember(described)
+    return archive
+
+
+def _describe_slices(entries: Sequence[Entry]) -> list[list[Description]]:
+    described: list[list[Description]] = []
+    for entry in entries:
+        described.append([])
+        if isinstance(entry, Unit):
+            with suppress(InputError):
+                described[-1] = describe(read_unit(entry), entry.name)
+    return described
 
 
 def _large(entry: Entry) -> bool:

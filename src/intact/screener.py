@@ -18,6 +18,7 @@ from intact.errors import InputError, UnreadableError
 from intact.examiner_desk import ACQUISITION, FORENSICS, ExaminerDesk
 from intact.findings import Row
 from intact.forensics.instance import Instance, Series
+from intact.forensics.recycled import Description, describe
 from intact.image import Image
 from intact.io import Rejected, Unit, read_unit, write
 from intact.io.series import join_planes, read_planes
@@ -34,6 +35,19 @@ class Opened:
     unit: Unit
     image: Image
     series: Series | None
+
+
+@dataclass(frozen=True)
+class Screened:
+    """What is told of one entry.
+
+    Args:
+        rows: One of each detector.
+        slices: What its slices look like, to tell whether they come again in another study.
+    """
+
+    rows: list[Row]
+    slices: list[Description] = field(default_factory=list)
 
 
 @dataclass
@@ -70,8 +84,8 @@ class Screener:
         names = [Path(model).resolve().name for model in self.models]
         return names + [ACQUISITION, FORENSICS] * self.forensics or ["read"]
 
-    def __call__(self, entries: Sequence[Entry]) -> list[list[Row]]:
-        """One list of rows per entry, with a row of each of `detectors`."""
+    def __call__(self, entries: Sequence[Entry]) -> list[Screened]:
+        """What is told of each entry: a row of each of `detectors`, and what its slices look like."""
         opened: dict[str, Opened] = {}
         failures: dict[str, str] = {}
         for entry in entries:
@@ -81,15 +95,20 @@ class Screener:
                 failures[entry.name] = error.reason
         judged = self._judge_all(list(opened.values()))
         return [
-            self.failed(entry, failures[entry.name]) if entry.name in failures else next(judged)
+            self.failed(entry, failures[entry.name])
+            if entry.name in failures
+            else Screened(next(judged), self._described(opened[entry.name]))
             for entry in entries
         ]
 
-    def failed(self, entry: Entry, reason: str) -> list[Row]:
+    def failed(self, entry: Entry, reason: str) -> Screened:
         """The rows of a file that could not be read, for the given reason."""
         files = len(entry.sources) if isinstance(entry, Unit) else 1
-        return [{**self._blank(entry.name, files, entry.folder, detector), "error": reason}
-                for detector in self.detectors]  # fmt: skip
+        return Screened([{**self._blank(entry.name, files, entry.folder, detector), "error": reason}
+                         for detector in self.detectors])  # fmt: skip
+
+    def _described(self, opened: Opened) -> list[Description]:
+        return describe(opened.image, opened.unit.name) if self.forensics else []
 
     def _judge_all(self, opened: Sequence[Opened]) -> Iterator[list[Row]]:
         self._prepare()

@@ -6,12 +6,13 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
 from made_archive import write_png, write_series
 from scipy import ndimage
 
 from intact import read, write
-from intact.data.phantom import chest_xray
+from intact.data.phantom import brain_mr, chest_xray
 from intact.findings import Row
 
 DONE, FLAGGED, WRONG_USE, UNREADABLE, STOPPED = range(5)
@@ -127,7 +128,47 @@ def test_too_few_genuine_images_are_refused(run, archive, genuine, tmp_path):
                  "--workers", 0)  # fmt: skip
     assert answer.code == WRONG_USE and "too few to flag anything at 0.01" in answer.err
     answer = run("screen", archive, "-o", tmp_path / "o", "--genuine", genuine, "--no-forensics")
-    assert answer.code == WRONG_USE and "leave out one of the two" in answer.err
+    assert answer.code == WRONG_USE and "which was left out" in answer.err
+
+
+def test_a_slice_that_comes_again_is_told_also_by_a_run_that_was_stopped(run, rows, tmp_path):
+    anatomy = brain_mr(5, shape=(1, 128, 128), lesion=False, sequence="T1")[0].pixels.squeeze()
+    anatomy = np.pad(ndimage.gaussian_filter(anatomy.astype(float), 1.5), 16)
+    head = np.abs(anatomy + np.random.default_rng(1).normal(0, 50, anatomy.shape)).astype(np.uint16)
+    for name, pixels in (("a", head), ("b", textured(6, (160, 160))), ("c", head[:, ::-1])):
+        write_png(tmp_path / "in" / f"{name}.png", np.ascontiguousarray(pixels))
+    command = ("screen", tmp_path / "in", "--workers", 0, "-o")
+    assert run(*command, tmp_path / "out").code == FLAGGED
+    found = only(rows(tmp_path / "out"), "forensics")
+    assert [name for name, row in found.items() if row["flagged"]] == ["c.png"]
+    [told] = [told for told in found["c.png"]["evidence"] if told["rule"] == "B6"]
+    assert "mirrored left to right" in told["explanation"] and str(tmp_path / "in" / "a.png") in told["files"]
+    whole = (tmp_path / "out" / "findings.jsonl").read_bytes()
+    record = json.loads((tmp_path / "out" / "run.json").read_text()) | {"complete": False}
+    (tmp_path / "out" / "run.json").write_text(json.dumps(record))
+    (tmp_path / "out" / "findings.jsonl").write_bytes(b"".join(whole.splitlines(keepends=True)[:4]))
+    assert run(*command, tmp_path / "out").code == FLAGGED
+    assert (tmp_path / "out" / "findings.jsonl").read_bytes() == whole
+
+
+def test_pixels_that_changed_since_they_were_recorded(run, rows, archive, tmp_path):
+    answer = run("record", archive, "-o", tmp_path / "pixels.jsonl")
+    assert answer.code == UNREADABLE  # pictures have no UID, and two slices of one series share theirs
+    assert "1 series recorded, 3 left out" in answer.out and "copied.png: has no SOP" in answer.err
+    folder = archive / "sound"
+    file = pydicom.dcmread(folder / "002.dcm")
+    file.PixelData = bytes(file.PixelData[:-2]) + b"\0\0"
+    file.save_as(folder / "002.dcm")
+    answer = run("screen", folder, "--recorded", tmp_path / "pixels.jsonl", "-o", tmp_path / "out")
+    [row] = only(rows(tmp_path / "out"), "forensics").values()
+    told = next(told for told in row["evidence"] if told["rule"] == "B11")
+    assert (
+        answer.code == FLAGGED
+        and told["planes"] == [2]
+        and "not those that were recorded" in told["explanation"]
+    )
+    answer = run("screen", folder, "--recorded", tmp_path / "nowhere", "-o", tmp_path / "other")
+    assert answer.code == WRONG_USE and "`intact record` writes one" in answer.err
 
 
 def test_a_made_file_is_told_as_made(run, rows, tmp_path):

@@ -54,6 +54,9 @@ class Seen:
     anonymous: bool
 
 
+Description = tuple[Seen, UInt64[ndarray, "4"]]
+
+
 @dataclass(frozen=True)
 class Reuse:
     """One slice that holds the noise of another."""
@@ -79,32 +82,35 @@ class Archive:
     def __len__(self) -> int:
         return len(self._seen)
 
-    def examine(self, images: Iterable[Image]) -> list[Finding]:
-        """Compare the slices of one study with all that came before, and remember them.
+    def examine(self, described: Iterable[Description]) -> list[Finding]:
+        """Compare slices of one study with all that came before, and remember them.
 
         Args:
-            images: Planes and volumes.
+            described: What `describe` says of planes and volumes.
 
         Returns:
             One finding for each study, or file without one, that slices were taken from.
         """
         reused: dict[str, list[tuple[Seen, Reuse]]] = {}
-        for seen, plane, bits in (found for image in images for found in _described(image)):
-            match = self._match(seen, plane, bits)
+        for seen, bits in described:
+            match = self._match(seen, bits)
             if match:
                 reused.setdefault(match.of.study or match.of.path, []).append((seen, match))
-            self._remember(seen, bits)
+            self.remember([(seen, bits)])
         return [_told(pairs) for pairs in reused.values()]
 
-    def _remember(self, seen: Seen, bits: UInt64[ndarray, "4"]) -> None:
-        if len(self._seen) == self._bits.shape[1]:
-            self._bits = np.concatenate([self._bits, np.zeros_like(self._bits)], axis=1)
-        self._bits[:, len(self._seen)] = bits
-        self._seen.append(seen)
+    def remember(self, described: Iterable[Description]) -> None:
+        """Add slices without comparing them."""
+        for seen, bits in described:
+            if len(self._seen) == self._bits.shape[1]:
+                self._bits = np.concatenate([self._bits, np.zeros_like(self._bits)], axis=1)
+            self._bits[:, len(self._seen)] = bits
+            self._seen.append(seen)
 
-    def _match(self, seen: Seen, plane: Float[ndarray, "h w"], bits: UInt64[ndarray, "4"]) -> Reuse | None:
+    def _match(self, seen: Seen, bits: UInt64[ndarray, "4"]) -> Reuse | None:
         """The first of those that look most alike which has the same noise."""
         read_again = 0
+        plane: Float[ndarray, "h w"] | None = None
         for place, how in self._alike(bits):
             other = self._seen[place]
             if _related(seen, other):
@@ -112,6 +118,8 @@ class Archive:
             if read_again == CANDIDATES:
                 break
             read_again += 1
+            if plane is None:
+                plane = _plane(self._load(seen.path), seen.plane)
             source = turn(_plane(self._load(other.path), other.plane), how)
             compared = same_noise(plane, source)
             if compared and compared[1] > COPY:
@@ -175,7 +183,16 @@ def _noise(inside: Float[ndarray, "h w"]) -> Float[ndarray, "h w"]:
     return without_structure(noise, valued) if valued.any() else noise
 
 
-def _described(image: Image) -> Iterator[tuple[Seen, Float[ndarray, "h w"], UInt64[ndarray, "4"]]]:
+def describe(image: Image, path: str = "") -> list[Description]:
+    """Where each plane of an image comes from, and its fingerprint.
+
+    Args:
+        image: A plane, a volume or a film.
+        path: What it is read again by; by default its own.
+
+    Returns:
+        Drawings, masks and small images are left out.
+    """
     header = image.header
     sources: frozenset[str] = frozenset()
     anonymous = False
@@ -184,13 +201,15 @@ def _described(image: Image) -> Iterator[tuple[Seen, Float[ndarray, "h w"], UInt
         sources = frozenset(str(item.get("ReferencedSOPInstanceUID", "")) for item in items) - {""}
         anonymous = str(header.get("PatientIdentityRemoved", "")) == "YES"
     who = image.identity
+    described = []
     for number in range(image.planes):
         plane = _plane(image, number)
         box = body(plane)
         bits = None if box is None else fingerprint(plane[box])
         if bits is not None:
-            seen = Seen(who.path, number, who.patient, who.study, who.instance, sources, anonymous)
-            yield seen, plane, bits
+            seen = Seen(path or who.path, number, who.patient, who.study, who.instance, sources, anonymous)
+            described.append((seen, bits))
+    return described
 
 
 def _plane(image: Image, number: int) -> Float[ndarray, "h w"]:

@@ -12,7 +12,7 @@ from pydicom.dataset import FileMetaDataset
 from intact.data.phantom import brain_mr
 from intact.forensics.base import Severity
 from intact.forensics.fingerprint import body, fingerprint, turn, turned
-from intact.forensics.recycled import Archive
+from intact.forensics.recycled import Archive, describe
 from intact.image import Identity, Image
 
 
@@ -39,7 +39,7 @@ class Shelf(Archive):
 
     def put(self, *images):
         self.images |= {one.identity.path: one for one in images}
-        return self.examine(images)
+        return self.examine(found for one in images for found in describe(one))
 
 
 def ten():
