@@ -146,7 +146,7 @@ def screen(
             timeout=_allowed,
         ):
             for one in told:
-                if archive:
+                if archive is not None:
                     tell(one.rows[-1], archive.examine(one.slices))
                 findings.append(one.rows)
             done += len(told)

@@ -35,6 +35,8 @@ def keeps_its_promise(evidence, shape):
     assert evidence.map.shape == shape and evidence.map.dtype == np.float32
     assert evidence.map.min() >= 0 and evidence.map.max() <= 1
     assert evidence.p_value is None or 0 <= evidence.p_value <= 1
+    # Who marks nothing has seen nothing: p-values are of what is told, and a silent one must not flag.
+    assert evidence.map.any() or evidence.p_value in (None, 1.0)
 
 
 @pytest.mark.parametrize("method", GRID)

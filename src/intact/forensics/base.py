@@ -56,8 +56,8 @@ class Evidence:
         map: float32 of the image's shape, 0 to 1: where; None where it abstained.
         explanation: A sentence a court could read.
         abstained: Why nothing can be said; empty otherwise.
-        p_value: How often a genuine image would give so much, where a model of genuine images tells;
-            None where only a comparison with genuine images can.
+        p_value: How often a genuine image would give so much, where a model of genuine images tells; 1
+            where nothing was found; None where only a comparison with genuine images can tell.
     """
 
     kind: str

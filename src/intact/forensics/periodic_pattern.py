@@ -62,7 +62,7 @@ class PeriodicPattern(Examiner):
         p_value = min(1.0, np.count_nonzero(looked) * float(np.exp(-float(ratio[peak]))))
         if p_value > SURE:
             said = "No frequency stands out from the noise around it."
-            return Evidence(self.kind, 0.0, np.zeros(plane.shape, np.float32), said, p_value=p_value)
+            return Evidence(self.kind, 0.0, np.zeros(plane.shape, np.float32), said, p_value=1.0)
         return self._told(spectrum, ratio, peak, plane.shape, p_value)
 
     def _told(
