@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import ClassVar, final
 
@@ -125,7 +125,10 @@ class Examiner(ABC):
         finite = np.isfinite(grey)
         if not finite.all():  # what is no number was not measured, and must not spread by filters
             grey = np.where(finite, grey, grey[finite].mean() if finite.any() else 0.0).astype(np.float32)
-        return self._examine(grey, ~image.padding_mask() & finite, image)
+        evidence = self._examine(grey, ~image.padding_mask() & finite, image)
+        # A p-value belongs to what is told: who marks nothing must never be counted.
+        silent = evidence.map is not None and not evidence.map.any()
+        return replace(evidence, p_value=1.0) if silent and evidence.p_value is not None else evidence
 
     @final
     def _abstain(self, why: str) -> Evidence:
