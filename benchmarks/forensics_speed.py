@@ -1,6 +1,9 @@
 """Seconds that examiners take on one core, by method -> rows.
 
-    OMP_NUM_THREADS=1 python benchmarks/forensics_speed.py [--methods block_dct] [--slices 300]
+    OMP_NUM_THREADS=1 python benchmarks/forensics_speed.py [--methods block_dct] [--slices 300] [--peers ..]
+
+    git clone https://github.com/photoholmes/photoholmes ../photoholmes       # asks for pyyaml, tqdm
+    git clone https://github.com/rahmatnazali/image-copy-move-detection ../image-copy-move-detection
 
 - Every method on one 512 x 512 slice of 16 bits, a thorax phantom, and all of them one after the other.
   The better of two runs, in processor time of this process, reading not included. Methods that abstain
@@ -8,8 +11,10 @@
   planes of 128 x 128 of noise.
 - Header rules and continuity of a DICOM series of 300 slices, written to a temporary folder from the
   phantom: with reading the files, and by themselves.
-- In the same run, public implementations of the same task (`PEERS`), on the same slice. Where none can
-  be had the row says "not measured".
+- In the same run, public implementations of the same method, on the same slice as 8-bit pixels, if
+  --peers names the folder of their clones: ZERO (AGPL) and Noisesniffer (GPL) of photoholmes, block
+  matching by principal components of image-copy-move-detection (MIT). The public PatchMatch code is
+  MATLAB, or a library built for another Python: not measured.
 
 Rows go to benchmarks/results/forensics_speed.csv.
 """
@@ -17,16 +22,22 @@ Rows go to benchmarks/results/forensics_speed.csv.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from PIL import Image as Pillow
 
 from intact.data.phantom import thorax_ct
 from intact.forensics import METHODS
@@ -43,18 +54,40 @@ PIECE = (32, 128, 128)  # planes, rows, columns of the volume
 TIMES = 2
 ROWS, NO_PEER = "forensics_speed.csv", "none"
 
-# Public implementations by the method that they are beside: what each is called with its version, and
-# a function that takes the plane, float32 [h, w]. Only code of a public project may stand here; it is
-# imported inside the function, so that nothing is needed where it is not installed.
-PEERS: dict[str, tuple[str, Callable[[np.ndarray], Any]]] = {}
-COMPARED = (
-    "block_dct",
-    "patchmatch",
-    "keypoints",
-    "jpeg_grid",
-    "ela",
-    "noise_level",
-)  # with a peer to be had
+
+def zero(plane: np.ndarray) -> None:
+    """JPEG grids by counting zeros, Nikoukhah et al. 2019."""
+    from photoholmes.methods.zero.method import Zero
+
+    Zero().predict(plane[..., None].astype(float))
+
+
+def noisesniffer(plane: np.ndarray) -> None:
+    """Noise inconsistencies, Gardella et al. 2021."""
+    from photoholmes.methods.noisesniffer.method import Noisesniffer
+
+    Noisesniffer().predict(np.repeat(plane[..., None], 3, axis=2))
+
+
+def pimage(plane: np.ndarray) -> None:
+    """Block matching by principal components."""
+    from pimage import copy_move
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        path = Path(folder) / "slice.png"
+        Pillow.fromarray(plane).convert("RGB").save(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            copy_move.detect(str(path))
+
+
+# By the method that they are beside: repository, folder of its modules, and what to call.
+PEERS: dict[str, tuple[str, str, Callable[[np.ndarray], None]]] = {
+    "jpeg_grid": ("photoholmes", "src", zero),
+    "noise_level": ("photoholmes", "src", noisesniffer),
+    "block_pca": ("image-copy-move-detection", "src", pimage),
+}
+UNMATCHED = ("patchmatch",)  # methods with a time to keep, and no peer that runs here
 
 
 def seconds(work: Callable[[], Any], times: int = TIMES) -> float:
@@ -98,16 +131,15 @@ def methods(names: Sequence[str]) -> None:
         store("all", f"{SIDE}x{SIDE}", total, said="those for planes, one after the other")
 
 
-def peers() -> None:
-    """A row per public implementation, on the same slice."""
-    plane = slice_of_16_bits().pixels.astype(np.float32)
-    for name in COMPARED:
-        if name not in PEERS:
-            store(name, f"{SIDE}x{SIDE}", None, peer=NO_PEER, said="not measured")
-            continue
-        replace_rows(ROWS, {"method": name, "peer": NO_PEER}, [])
-        called, work = PEERS[name]
-        store(name, f"{SIDE}x{SIDE}", seconds(lambda work=work: work(plane)), peer=called)
+def peers(folder: Path) -> None:
+    """A row per public implementation, on the same slice exported as JPEG."""
+    plane = exported(slice_of_16_bits()).pixels
+    for name, (repository, modules, work) in PEERS.items():
+        sys.path.insert(0, str(folder / repository / modules))
+        taken = seconds(partial(work, plane), times=1)
+        store(name, f"{SIDE}x{SIDE} 8-bit", taken, peer=f"{repository}: {work.__name__}")
+    for name in UNMATCHED:
+        store(name, f"{SIDE}x{SIDE}", None, peer=NO_PEER, said="not measured")
 
 
 def series(slices: int) -> None:
@@ -142,11 +174,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--slices", type=int, default=SLICES)
+    parser.add_argument("--peers", type=Path, help="folder of the clones above")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     methods(asked.methods)
-    peers()
+    if asked.peers:
+        peers(asked.peers)
     series(asked.slices)
 
 
