@@ -51,7 +51,7 @@ STRAY = 0.02  # of the blocks of an image compressed twice that are like none
 NEAR_ENDS = 4  # grey levels from black and white within which the first decoding may have clipped
 SPAN = 8  # grey levels: what rounding to pixels does to flatter blocks is no noise
 WINDOWS = (3, 6)  # blocks to a side
-LIMIT = -2.0  # decimal logarithm of the number of false alarms below which a region is told
+LIMIT = -6.0  # decimal logarithm of the number of false alarms below which a region is told
 VALUES = np.arange(-LARGEST, LARGEST + 1)  # multiples of the last step
 
 Blocks = Float[ndarray, "rows columns"]

@@ -81,7 +81,7 @@ class ELA(Examiner):
             luma.astype(np.uint8), top, bottom, left, right, borderType=cv2.BORDER_REPLICATE
         )
         _, data = cv2.imencode(".jpg", padded, [cv2.IMWRITE_JPEG_QUALITY, self.quality])
-        again = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)[top : top + height, left : left + width]
+        again = np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))[top : top + height, left : left + width]
         down, across = np.gradient(cv2.GaussianBlur(luma, (0, 0), SMOOTH))
         return _windows(np.abs(again - luma) / (np.hypot(down, across) + GROUND))
 

@@ -50,7 +50,7 @@ VARIANCE = 0.8  # of the square of a uniform value, over the square of its mean
 ELSEWHERE = 0.85  # of the change by chance is left where an image was not compressed as a whole
 OWN = 0.3  # share of the votes that the grid of a whole image has
 BESIDE = 6.0  # decades by which chance is underrated on grids that share rows or columns with the image's
-LIMIT = -2.0  # decimal logarithm of the number of false alarms below which a ghost is told
+LIMIT = -4.0  # decimal logarithm of the number of false alarms below which a ghost is told
 
 Plane = Float[ndarray, "h w"]
 Blocks = Float[ndarray, "rows columns"]

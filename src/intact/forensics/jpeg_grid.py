@@ -9,8 +9,10 @@ chance, votes would fall on each of the 64 grids alike, and that tells how often
 would occur: a number of false alarms, not a threshold.
 
 Differs from the papers: regions without any grid are not looked for, and neighbours of one region are
-found by joining votes up to 9 pixels apart at once instead of growing regions one by one. Only images
-of 8 bits are examined, as deeper ones cannot have come from such a file; elsewhere it abstains.
+found by joining votes up to 9 pixels apart at once instead of growing regions one by one. Regions are not
+believed where the rest of the image votes for their grid too: all of it was compressed on that grid,
+cropped, and saved again. Only images of 8 bits are examined, as deeper ones cannot have come from such a
+file; elsewhere it abstains.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.jpeg_history import GRIDS, Votes, jpeg_history, log_alarms, log_tests
+from intact.forensics.jpeg_history import GRIDS, NONE, Votes, jpeg_history, log_alarms, log_tests
 from intact.image import Image
 
 REACH = 9  # pixels apart that votes of one region may be
+MOST = 1 / 3  # of all votes may be in regions that are foreign
+SAME = -2.0  # decimal logarithm of the chance of votes outside of regions below which they are as inside
 
 
 @dataclass(eq=False)
@@ -57,7 +61,7 @@ class JPEGGrid(Examiner):
 
 
 def foreign_regions(votes: Votes, grid: int) -> tuple[Bool[ndarray, "h w"], float]:
-    """Where votes for another grid stand together more than chance allows.
+    """Where votes for another grid stand together more than chance allows, and nowhere else.
 
     Returns:
         The regions, and the decimal logarithm of the smallest number of false alarms of one; 0 for none.
@@ -68,19 +72,41 @@ def foreign_regions(votes: Votes, grid: int) -> tuple[Bool[ndarray, "h w"], floa
     for other in np.flatnonzero(np.bincount(votes[votes >= 0], minlength=GRIDS) >= smallest):
         if other == grid:
             continue
-        own = (votes == other).view(np.uint8)
-        near = cv2.dilate(own, np.ones((REACH, REACH), np.uint8))
-        _, labels = cv2.connectedComponents(near, connectivity=8)
-        sizes = np.bincount(labels[own > 0])
-        for number in np.flatnonzero(sizes >= smallest):
-            inside = (own > 0) & (labels == number)
-            rows, columns = np.nonzero(inside)
-            area = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
-            alarms = log_alarms(tests, int(area) // GRIDS, int(sizes[number]) // GRIDS)
-            if alarms < 0:
-                fewest = min(fewest, alarms)
-                found |= inside
-    closed = cv2.morphologyEx(
-        found.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((2 * REACH + 1,) * 2, np.uint8)
-    )
-    return closed > 0, fewest
+        regions, alarms = _regions(votes == other, tests, smallest)
+        if alarms < 0 and not _elsewhere(votes, regions, grid, int(other)):
+            fewest = min(fewest, alarms)
+            found |= regions
+    return found, fewest
+
+
+def _regions(own: Bool[ndarray, "h w"], tests: float, smallest: int) -> tuple[Bool[ndarray, "h w"], float]:
+    """Where votes of one kind stand together, closed; and the fewest false alarms of one such region."""
+    near = cv2.dilate(own.view(np.uint8), np.ones((REACH, REACH), np.uint8))
+    _, labels = cv2.connectedComponents(near, connectivity=8)
+    sizes = np.bincount(labels[own])
+    found, fewest = np.zeros(own.shape, np.uint8), 0.0
+    for number in np.flatnonzero(sizes >= smallest):
+        inside = own & (labels == number)
+        rows, columns = np.nonzero(inside)
+        area = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+        alarms = log_alarms(tests, int(area) // GRIDS, int(sizes[number]) // GRIDS)
+        if alarms < 0:
+            fewest = min(fewest, alarms)
+            found |= inside
+    if fewest < 0:
+        found = cv2.morphologyEx(found, cv2.MORPH_CLOSE, np.ones((2 * REACH + 1,) * 2, np.uint8))
+    return found > 0, fewest
+
+
+def _elsewhere(votes: Votes, regions: Bool[ndarray, "h w"], grid: int, other: int) -> bool:
+    """Whether regions are too much of the image, or votes against its grid go to theirs outside of them too.
+
+    Then all of the image was compressed on that grid once, and cropped before it was saved again.
+    """
+    voted = votes != NONE
+    if np.count_nonzero(voted & regions) > MOST * np.count_nonzero(voted):
+        return True
+    away = cv2.dilate(regions.astype(np.uint8), np.ones((2 * REACH + 1,) * 2, np.uint8)) == 0
+    against = votes[away & voted & (votes != grid)]
+    hits = np.count_nonzero(against == other)
+    return log_alarms(0.0, against.size // GRIDS, hits // GRIDS) < SAME

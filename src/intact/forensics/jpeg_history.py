@@ -21,7 +21,7 @@ from functools import cache, lru_cache
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy import stats
 from scipy.fft import dct
@@ -47,6 +47,7 @@ TABLE_50 = np.array(
     ]
 )
 LARGEST_STEP = 128
+FINEST = 98  # quality that can be told: above it most steps are 1, as after rounding to pixels
 FINE, HIGHEST = 8, 256  # bins to a grey level, and grey levels, in which coefficients are counted
 ROUNDED = 0.29  # standard deviation of coefficients about their multiples after rounding to pixels
 SPREAD, STRAY = 0.35, 0.001  # what is allowed of it, and the share of coefficients that lie anywhere
@@ -68,8 +69,8 @@ class History:
         grid: The grid of the whole image.
         log_alarms: Decimal logarithm of how often chance would give such a grid.
         steps: Of the last compression, by frequency; 0 where nothing tells. The mean has 0.
-        quality: Of the last compression, 1 to 100 as the IJG's program counts; None where the steps are
-            those of another program, or hardly any are known.
+        quality: Of the last compression, 1 to 98 as the IJG's program counts; None where the steps are
+            those of another program, finer, or not known.
     """
 
     luma: Float[ndarray, "h w"]
@@ -188,13 +189,13 @@ def last_steps(blocks: Float[ndarray, "... 8 8"]) -> tuple[Int[ndarray, "8 8"], 
     counts = np.bincount((levels + bins * np.arange(GRIDS)).ravel(), minlength=GRIDS * bins)
     fits, used = (counts.reshape(GRIDS, bins) @ table.T for table in _fits_to_steps())
     fits[0] = used[0] = 0.0
-    tables = np.stack([standard_table(quality).ravel() for quality in range(1, 101)])
+    tables = np.stack([standard_table(quality).ravel() for quality in range(1, FINEST + 1)])
     told = (np.arange(GRIDS), np.minimum(tables, LARGEST_STEP) - 1)
-    best = _finest(fits[told].sum(axis=1)[None], used[told].sum(axis=1)[None])[0]
+    best = int(_finest(fits[told].sum(axis=1)[None], used[told].sum(axis=1)[None])[0])
     if best >= 0:
         table = tables[best]
         table[0] = 0
-        return table.reshape(SIDE, SIDE), int(best) + 1
+        return table.reshape(SIDE, SIDE), best + 1
     return 1 + _finest(fits, used).reshape(SIDE, SIDE), None
 
 
@@ -274,7 +275,7 @@ def _zeros(plane: Float[ndarray, "h w"]) -> Int[ndarray, "h2 w2"]:
     count = np.zeros((height - SIDE + 1, width - SIDE + 1), np.uint8)
     frequencies = list(np.ndindex(SIDE, SIDE))[1:]  # not the mean
     for response in sliding_coefficients(plane, frequencies):
-        count += cv2.inRange(response, -ZERO, ZERO) & 1
+        count += (np.abs(response) < ZERO).view(np.uint8)
     for axis in (0, 1):
         flat = np.abs(np.diff(plane, axis=axis, append=np.take(plane, [-1], axis=axis))) == 0
         run = np.ones((SIDE - 1, SIDE) if axis == 0 else (SIDE, SIDE - 1), np.uint8)

@@ -32,8 +32,8 @@ _METHODS = {
 def _pixels(series: Series) -> Found:
     """R15: 8-bit pixels that have a JPEG grid in a file that does not admit to it."""
     silent = those(series, lambda one: one.text(_ELEMENT) in ("", "00") and not _method(one) and _plain(one))
-    chosen = np.unique(np.linspace(0, len(silent) - 1, min(MOST, len(silent))).astype(int)) if silent else []
-    gridded = [silent[n] for n in chosen if _has_grid(series.instances[silent[n]])]
+    chosen = {silent[n] for n in np.linspace(0, len(silent) - 1, MOST).astype(int)} if silent else set()
+    gridded = [n for n in sorted(chosen) if _has_grid(series.instances[n])]
     for flag, severity, said in (
         ("00", Severity.IMPOSSIBLE, "says 00, and the pixels have the grid that JPEG compression leaves"),
         ("", Severity.UNUSUAL, "is missing, and the pixels have the grid that JPEG compression leaves"),

@@ -8,7 +8,7 @@ from PIL import Image as Picture
 from scipy import ndimage
 from scipy.fft import dctn
 
-from intact.forensics.jpeg_grid import JPEGGrid
+from intact.forensics.jpeg_grid import JPEGGrid, foreign_regions
 from intact.forensics.jpeg_history import _zeros, grid_votes, main_grid
 from intact.image import Image
 from intact.metrics.segmentation import dice
@@ -66,6 +66,24 @@ def test_a_region_pasted_on_the_grid_leaves_no_trace_of_this_kind():
     host, guest = jpeg(textured(0), 85), jpeg(textured(1), 85)
     host[64:128, 72:144] = guest[56:120, 56:128]
     assert JPEGGrid().examine(Image(host)).score == 0
+
+
+@pytest.mark.parametrize(("elsewhere", "believed"), [(0.0, True), (0.1, False)])
+def test_a_region_is_not_foreign_where_the_rest_votes_for_its_grid_too(elsewhere, believed):
+    """So it is in a crop of a compressed image that was saved again: smooth areas keep the first grid."""
+    rng = np.random.default_rng(0)
+    votes = np.where(rng.uniform(size=(200, 200)) < 0.6, 0, rng.integers(0, 64, (200, 200))).astype(np.int16)
+    votes[rng.uniform(size=votes.shape) < elsewhere] = 43
+    votes[60:110, 70:120] = 43
+    found, alarms = foreign_regions(votes, 0)
+    assert bool(found[70:100, 80:110].all()) == believed and (alarms < -20) == believed
+
+
+def test_a_crop_saved_again_has_no_foreign_region():
+    plane = textured(0, sigma=0.7)
+    plane[:, 100:] = textured(0, sigma=5.0)[:, 100:]
+    crop = np.ascontiguousarray(jpeg(plane, 70)[3:, 5:])
+    assert JPEGGrid().examine(Image(jpeg(crop, 95))).score == 0
 
 
 def test_constant_areas_do_not_vote():
