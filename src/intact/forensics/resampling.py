@@ -132,14 +132,14 @@ def _oddest(
     # Of two chances that multiply to exp(s), one in exp(s) * (1 - s) is as small (Fisher).
     both = np.where(allowed & allowed_too, (both + np.log1p(-both)) / LN10, 0.0)
     choices = np.where(chosen[..., None, None], np.stack([along, across, both], axis=-1), 0.0)
-    tests = np.count_nonzero(chosen) * (2 * np.count_nonzero(allowed) + np.count_nonzero(allowed_too))
+    tests = int(chosen.sum()) * (2 * int(allowed.sum()) + int(allowed_too.sum()))
     log_p = choices + math.log10(max(tests, 1))
     row, column, wave, which = np.unravel_index(int(log_p.argmin()), log_p.shape)
     # Windows that hold a part of the region alone give less.
-    best = log_p[row, column, wave, which]
+    best = float(log_p[row, column, wave, which])
     sure = log_p[..., wave, which] < min(math.log10(SURE), best / 2)
     region = pixels_of(sure, size, STRIP, plane.shape) & measured
-    return float(best), region, float(frequency[wave])
+    return best, region, float(frequency[wave])
 
 
 def _chances(
