@@ -24,6 +24,7 @@ from intact.io import Source
 from intact.regions import marked_regions
 
 ACQUISITION, FORENSICS = "acquisition", "forensics"  # its rows: was it measured well, is it genuine?
+_SAID_BY = {"B3": "signature", "B5": "slices", "B6": "archive", "B11": "record", "TCE": "frames"}
 SMALLEST = 1e-300  # p-value that is told apart from 0
 
 
@@ -123,8 +124,8 @@ def _of_finding(finding: Finding, names: Sequence[str]) -> dict[str, Any]:
     others = [name for name in finding.files if name not in names]
     some = others or len(planes) < len(names)
     return {
-        "method": "slices" if finding.rule == "B5" else "header",
-        "kind": "series" if finding.rule == "B5" else "header",
+        "method": _SAID_BY.get(finding.rule, "header"),
+        "kind": "header" if finding.rule not in _SAID_BY else "series",
         "rule": finding.rule,
         "severity": finding.severity.name.lower(),
         "element": finding.element,

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 from intact.errors import UsageError
 from intact.forensics.base import Evidence, Examiner, Finding, Severity
+from intact.forensics.cine import examine_cine
 from intact.forensics.continuity import examine_continuity
 from intact.forensics.header import examine_headers
 from intact.forensics.instance import Series
@@ -20,6 +21,7 @@ from intact.image import Image
 from intact.io.dicom import quiet
 from intact.io.source import Source
 
+_RATES = ("FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate")
 _WEIGHT = {"valid": Severity.INFORMATION, "broken": Severity.IMPOSSIBLE, "unreadable": Severity.UNUSUAL}
 
 
@@ -68,6 +70,9 @@ def examine(
     if is_volume(image):
         names = series.names if series else (image.identity.path,) * image.planes
         found += examine_continuity(image.pixels, names)
+    elif is_film(image):
+        frames = image.pixels.mean(axis=-1) if image.colour else image.pixels
+        found += examine_cine(frames, image.identity.path)
     evidence = {name: _asked(examiner, image) for name, examiner in examiners.items()}
     return Examination(tuple(sorted(found, key=lambda finding: -finding.severity)), evidence)
 
@@ -96,6 +101,12 @@ def is_volume(image: Image) -> bool:
     return (
         len(image.shape) == 3 and not image.colour and image.spacing is not None and len(image.spacing) == 3
     )
+
+
+def is_film(image: Image) -> bool:
+    """Whether its planes follow one another in time: frames of a DICOM file that states their rate."""
+    header = image.header if isinstance(image.header, Dataset) else Dataset()
+    return len(image.shape) == 3 and image.palette is None and any(rate in header for rate in _RATES)
 
 
 def _asked(examiner: Examiner, image: Image) -> Evidence:
