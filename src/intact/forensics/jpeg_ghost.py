@@ -28,16 +28,9 @@ from numpy import ndarray
 from scipy import stats
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.jpeg_history import (
-    GRIDS,
-    NONE,
-    SIDE,
-    History,
-    jpeg_history,
-    jpeg_luma,
-    sliding_coefficients,
-    standard_table,
-)
+from intact.forensics.jpeg_blocks import SIDE, sliding_coefficients, standard_table
+from intact.forensics.jpeg_history import History, jpeg_history, jpeg_luma
+from intact.forensics.jpeg_votes import GRIDS, NONE
 from intact.image import Image
 
 FREQUENCIES = ((0, 1), (1, 0), (2, 0), (1, 1), (0, 2), (0, 3), (1, 2), (2, 1), (3, 0))  # down, across
