@@ -74,7 +74,7 @@ def kills(pack: Path, model: Path, folder: Path, count: int, seed: int) -> Itera
 
 def command(pack: Path, model: Path, out: Path) -> list[str]:
     """The run, to be started as often as needed."""
-    words = ["screen", str(pack), "--model", str(model), "-o", str(out)]
+    words = ["screen", str(pack), "--no-forensics", "--model", str(model), "-o", str(out)]
     return [sys.executable, "-m", "intact", *words]
 
 

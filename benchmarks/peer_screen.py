@@ -54,7 +54,9 @@ def ours(method: str, pack: Path, folder: Path) -> Screen:
     runs = itertools.count()
 
     def screen(files: Path) -> int:
-        outcome = intact.screen([files], folder / f"run {next(runs)}", models=[folder / "model"])
+        outcome = intact.screen(
+            [files], folder / f"run {next(runs)}", models=[folder / "model"], forensics=False
+        )
         return int(outcome.run["counts"]["images"])
 
     return screen

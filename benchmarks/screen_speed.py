@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def screen_rate(paths: list[Path], model: Path, out: Path) -> tuple[float, float
         for path in paths[:count]:
             os.link(path, folder / path.name)
         started = time.perf_counter()
-        intact.screen([folder], out / f"out-{count}", models=[model])
+        intact.screen([folder], out / f"out-{count}", models=[model], forensics=False)
         seconds.append(time.perf_counter() - started)
     steady = (len(paths) - len(paths) // 4) / (seconds[1] - seconds[0])
     return steady, len(paths) / seconds[1]
@@ -209,7 +210,9 @@ def main() -> None:
             for count in (100, 10_000):
                 folder = here / f"memory-{count}"
                 make_archive(pack / "test" / "good", folder, count)
-                work = lambda f=folder, c=count: intact.screen([f], here / f"out-{c}", models=[model])  # noqa: E731
+                work = partial(
+                    intact.screen, [folder], here / f"out-{count}", models=[model], forensics=False
+                )
                 peaks.append({"images": count, "peak_mb": peak_memory(work)})
                 print(peaks[-1])
             replace_rows("screen_memory.csv", {}, [row | environment() for row in peaks])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import tables_anomaly
+import tables_forensics
 import tables_protect
 import tables_segment
 from results import page
@@ -15,7 +16,12 @@ from results import page
 ROOT = Path(__file__).parent.parent
 README, PAGES = ROOT / "README.md", ROOT / "docs" / "results"
 START, END = "<!-- results:start -->", "<!-- results:end -->"
-PARTS = {"anomaly": tables_anomaly, "protect": tables_protect, "segment": tables_segment}
+PARTS = {
+    "anomaly": tables_anomaly,
+    "forensics": tables_forensics,
+    "protect": tables_protect,
+    "segment": tables_segment,
+}
 
 
 def main() -> None:

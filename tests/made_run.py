@@ -79,6 +79,7 @@ class MadeRun:
             "counts": {
                 "images": len({row["path"] for row in self.rows if not row["error"]}),
                 "flagged": len({row["path"] for row in self.rows if row["flagged"]}),
+                "manipulated": 0,
                 "errors": sum(row["error"] is not None for row in self.rows),
                 "files": len(self.rows) + 19,
                 "warnings": sum(len(row["warnings"]) for row in self.rows),

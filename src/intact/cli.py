@@ -18,10 +18,12 @@ from intact import (
     cli_bank,
     cli_bench,
     cli_bench_anomaly,  # noqa: F401 - adds its command to bench_app
+    cli_bench_forensics,  # noqa: F401 - adds its command to bench_app
     cli_classify,
     cli_forge,
     cli_keys,
     cli_protect,
+    cli_record,
     cli_segment,
 )
 from intact.cli_shared import (
@@ -166,12 +168,27 @@ def screen(
     model: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A model from `intact fit`; may be repeated. Without one, files are read and listed."
+            help="A model from `intact fit`; may be repeated. Without one, no anomalies are looked for."
         ),
     ] = None,
     alpha: Annotated[
-        float, typer.Option(help="False-alarm rate: the share of normal images flagged.")
+        float, typer.Option(help="False-alarm rate: the share of normal, and of genuine images flagged.")
     ] = 0.05,
+    forensics: Annotated[
+        bool, typer.Option(help="Examine every image, header and series for tampering, too.")
+    ] = True,
+    genuine: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="GENUINE",
+            help="Images known to be genuine, from the same sources, for examiners that can only compare; or "
+            "the genuine.json of an earlier run; may be repeated.",
+        ),
+    ] = None,
+    recorded: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What `intact record` wrote: tells which pixels changed since."),
+    ] = None,
     labels: Annotated[
         str,
         typer.Option(help="'folder': truth from folder names (good = normal), masks in ground_truth/."),
@@ -182,7 +199,7 @@ def screen(
     workers: Annotated[int | None, typer.Option(min=0, help="Processes; one per core by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Screen images; write findings, heat maps and a report.
+    """Screen images: are they normal, are they genuine? Write findings, heat maps and a report.
 
     A run that was stopped goes on with the same command.
     Example: `intact screen archive/ --model model -o out`
@@ -199,6 +216,9 @@ def screen(
             output,
             models=model or [],
             alpha=alpha,
+            forensics=forensics,
+            genuine=genuine or [],
+            recorded=recorded,
             labels="folder" if labels else None,
             identify=identify,
             workers=workers,
@@ -212,14 +232,16 @@ def screen(
 
 @app.command(epilog=EXIT_CODES)
 def methods(as_json: AsJson = False) -> None:
-    """List detectors, segmenters, makers of forgeries and attacks, their papers and their parameters."""
+    """List all methods, their papers and their parameters."""
     from intact.anomaly import METHODS as DETECTORS
+    from intact.forensics import METHODS as EXAMINERS
     from intact.forge import KINDS, SERIES_KINDS
     from intact.protect.attack import METHODS as ATTACKS
     from intact.segment import METHODS as SEGMENTERS
 
     listed: list[tuple[str, str, Any]] = [
         *((name, "detect", kind) for name, kind in DETECTORS.items()),
+        *((name, "examine", kind) for name, kind in EXAMINERS.items()),
         *((name, "segment", kind) for name, kind in SEGMENTERS.items()),
         *((name, "forge", kind) for name, kind in (KINDS | SERIES_KINDS).items()),
         *((name, "protect", kind) for name, kind in ATTACKS.items()),
@@ -259,6 +281,7 @@ def demo(
 for command in (
     cli_segment.segment,
     cli_forge.forge,
+    cli_record.record,
     cli_protect.protect,
     cli_protect.restore,
     cli_protect.verify,
@@ -309,9 +332,12 @@ def _window(text: str) -> tuple[float, float]:
 def _print_outcome(run: dict[str, Any], out: Path) -> None:
     counts = run["counts"]
     judged = f"{counts['flagged']} flagged at a false-alarm rate of {run['alpha']:g}"
+    if run["forensics"]:
+        judged += f" ({counts['manipulated']} as manipulated)"
+    elif not run["models"]:
+        judged = "read only, as no model was given"
     print(
-        f"{counts['images']} images, {judged if run['models'] else 'read only, as no model was given'}, "
-        f"{counts['errors']} could not be read, {run['seconds']:.1f} s"
+        f"{counts['images']} images, {judged}, {counts['errors']} could not be read, {run['seconds']:.1f} s"
     )
     if counts["warnings"]:
         print(f"{counts['warnings']} of them with warnings (unlike the model's images, say): see the report")

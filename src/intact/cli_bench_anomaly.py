@@ -80,7 +80,7 @@ def anomaly(
             output,
             methods=method or (),
             seeds=_seeds(seeds),
-            fields=_by_method(fields or []),
+            fields=by_method(fields or []),
             alpha=alpha,
             reference=reference,
         )
@@ -105,7 +105,7 @@ def _seeds(text: str) -> list[int]:
         raise UsageError(f"--seeds {text}: write how many, such as 3, or a list, such as 0,7,11") from None
 
 
-def _by_method(pairs: list[str]) -> dict[str, dict[str, Any]]:
+def by_method(pairs: list[str]) -> dict[str, dict[str, Any]]:
     """`ae.steps=200` belongs to ae."""
     found: dict[str, dict[str, Any]] = {}
     for name, value in parsed_fields(pairs).items():

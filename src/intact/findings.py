@@ -26,6 +26,9 @@ SAME = {  # of a screening run
     "labelled": "labels",
     "identify": "identify",
     "models": "models",
+    "forensics": "forensics",
+    "genuine": "genuine images",
+    "recorded": "records of pixels",
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
@@ -28,17 +30,33 @@ def find_regions(
         calibration: Of the model that made the map.
         group: Calibration group of the image.
     """
-    volume = score_map.reshape(-1, *score_map.shape[-2:])
-    labels = label(volume > calibration.pixel_quantile(STANDS_OUT), connectivity=3)
-    spacing = image.spacing[-2:] if image.spacing else None
-    found = sorted(regionprops(labels, volume), key=lambda r: -r.intensity_max)[:MOST]
+    found = _parts(score_map, calibration.pixel_quantile(STANDS_OUT))
     p_values = calibration.peak_p_value([r.intensity_max for r in found], group)
-    return [_describe(r, spacing, float(p)) for r, p in zip(found, p_values, strict=True)]
+    return [_describe(r, image, float(p)) for r, p in zip(found, p_values, strict=True)]
 
 
-def _describe(found: object, spacing: tuple[float, ...] | None, p_value: float) -> Region:
-    coords: NDArray[np.intp] = found.coords  # type: ignore[attr-defined]
-    scores: NDArray[np.float32] = found.image_intensity[found.image]  # type: ignore[attr-defined]
+def marked_regions(marked: Float[ndarray, "..."], image: Image, p_value: float) -> list[Region]:
+    """Regions of a map in which evidence marks places, at most `MOST`.
+
+    Args:
+        marked: 0 to 1, of shape `image.shape`.
+        image: Gives the spacing.
+        p_value: Of the evidence as a whole, which each region is given.
+    """
+    return [_describe(r, image, p_value) for r in _parts(marked, float(marked.max()) / 2)]
+
+
+def _parts(score_map: Float[ndarray, "..."], above: float) -> list[Any]:
+    """The connected parts above a score, the highest first."""
+    volume = score_map.reshape(-1, *score_map.shape[-2:])
+    labels = label(volume > above, connectivity=3)
+    return sorted(regionprops(labels, volume), key=lambda r: -r.intensity_max)[:MOST]
+
+
+def _describe(found: Any, image: Image, p_value: float) -> Region:
+    coords: NDArray[np.intp] = found.coords
+    scores: NDArray[np.float32] = found.image_intensity[found.image]
+    spacing = image.spacing[-2:] if image.spacing else None
     plane = int(np.bincount(coords[:, 0]).argmax())
     rows, columns = coords[coords[:, 0] == plane, 1:].T
     box = (int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)

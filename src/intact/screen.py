@@ -15,6 +15,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,15 +25,20 @@ from intact import progress
 from intact._version import __version__
 from intact.engine import local
 from intact.errors import InputError, MisfitWarning, UsageError
+from intact.examiner_desk import ACQUISITION, FORENSICS, tell
 from intact.findings import Findings, Row
+from intact.forensics.recycled import Archive, Description, describe
+from intact.genuine import learn_genuine
 from intact.io import Unit, index, read_unit
 from intact.model import Model
 from intact.screener import Entry, Screener
 
 BATCH = 16  # files per unit of work
-TIMEOUT = 300.0  # seconds that one image may take
+TIMEOUT = 300.0  # seconds that one image may take,
+VOLUME_TIMEOUT = 3600.0  # and a volume, whose planes are examined one by one
 LOOK_AHEAD = 3  # images read before the run to see whether they suit the models
 GROUND_TRUTH = "ground_truth"
+GENUINE = "genuine.json"  # of a run: scores of the genuine images that it compared with
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,9 @@ def screen(
     *,
     models: Sequence[str | Path] = (),
     alpha: float = 0.05,
+    forensics: bool = True,
+    genuine: Sequence[str | Path] = (),
+    recorded: str | Path | None = None,
     labels: Literal["folder"] | None = None,
     identify: bool = False,
     workers: int | None = None,
@@ -76,7 +85,12 @@ def screen(
         paths: Files, folders or zip archives.
         out: Folder for the results. If it holds the beginning of the same run, that is continued.
         models: Model folders from `intact.fit`; without one every file is read and listed.
-        alpha: False-alarm rate: the share of normal images that may be flagged.
+        alpha: False-alarm rate: the share of normal images that may be flagged by each model, and of
+            genuine ones by all examiners of pixels together.
+        forensics: Examine every image for tampering, too.
+        genuine: Images known to be genuine, made by the same devices and programs: some examiners can
+            only compare. Or the genuine.json that an earlier run wrote.
+        recorded: A ledger of pixel digests (`intact.forensics.ledger`) to compare with.
         labels: "folder" takes the truth from folder names: "good" is normal, the rest is not;
             masks are looked for in ground_truth/.
         identify: Put patient IDs into findings and report.
@@ -89,6 +103,12 @@ def screen(
         OutputError: Results cannot be written; what was written stays, the same call goes on.
     """
     out = Path(out)
+    if (genuine or recorded) and not forensics:
+        raise UsageError(
+            "genuine images and records are for forensics, which was left out: give one or the other"
+        )
+    if recorded and not Path(recorded).is_file():
+        raise UsageError(f"{recorded}: there is no such file; `intact record` writes one")
     loaded = _load_models(models, alpha)
     entries = _find(paths, out, labels)
     _warn_of_misfits(loaded, entries)
@@ -100,22 +120,36 @@ def screen(
         str(out),
         labelled=labels is not None,
         identify=identify,
+        forensics=forensics,
+        genuine=str(out / GENUINE) if genuine else "",
+        recorded=str(recorded or ""),
         threads=max(1, cores // workers) if workers else 0,
     )
     started = time.monotonic()
-    run = _describe(paths, loaded, alpha, labels, identify)
-    with Findings(out, run, rows_per_entry=max(1, len(models))) as findings:
+    run = _describe(paths, loaded, alpha, labels, identify) | {
+        "forensics": forensics,
+        "genuine": [str(path) for path in genuine],
+        "recorded": str(recorded or ""),
+    }
+    with Findings(out, run, rows_per_entry=len(screener.detectors)) as findings:
+        if genuine:
+            for note in learn_genuine(genuine, out / GENUINE, alpha, workers=workers):
+                warnings.warn(note, MisfitWarning, stacklevel=2)
         rest = entries[findings.resume([entry.name for entry in entries]) :]
         done = len(entries) - len(rest)
-        for rows in local.run(
+        archive = _archive(entries[:done], entries, workers) if forensics else None
+        for told in local.run(
             screener,
             _batches(rest),
             screener.failed,
             workers=workers,
-            timeout=TIMEOUT,
+            timeout=_allowed,
         ):
-            findings.append(row for entry in rows for row in entry)
-            done += len(rows)
+            for one in told:
+                if archive is not None:
+                    tell(one.rows[-1], archive.examine(one.slices))
+                findings.append(one.rows)
+            done += len(told)
             progress.report("screening", done, len(entries))
         run = findings.finish(
             seconds=time.monotonic() - started,
@@ -170,7 +204,7 @@ def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
     """Single files together, a volume alone: a batch is read whole into memory."""
     waiting: list[Entry] = []
     for entry in entries:
-        if isinstance(entry, Unit) and (len(entry.sources) > 1 or entry.format == "nifti"):
+        if _large(entry):
             if waiting:
                 yield waiting
                 waiting = []
@@ -182,6 +216,35 @@ def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
                 waiting = []
     if waiting:
         yield waiting
+
+
+def _archive(done: Sequence[Entry], entries: Sequence[Entry], workers: int) -> Archive:
+    """What slices look like that were screened before the run was stopped; they are read again for that."""
+    units = {entry.name: entry for entry in entries if isinstance(entry, Unit)}
+    archive = Archive(load=lambda name: read_unit(units[name]))
+    again = local.run(_describe_slices, _batches(done), lambda *_: [], workers=workers, timeout=_allowed)
+    for described in (one for batch in again for one in batch):
+        archive.remember(described)
+    return archive
+
+
+def _describe_slices(entries: Sequence[Entry]) -> list[list[Description]]:
+    described: list[list[Description]] = []
+    for entry in entries:
+        described.append([])
+        if isinstance(entry, Unit):
+            with suppress(InputError):
+                described[-1] = describe(read_unit(entry), entry.name)
+    return described
+
+
+def _large(entry: Entry) -> bool:
+    return isinstance(entry, Unit) and (len(entry.sources) > 1 or entry.format == "nifti")
+
+
+def _allowed(entry: Entry) -> float:
+    """Seconds."""
+    return VOLUME_TIMEOUT if _large(entry) else TIMEOUT
 
 
 def _describe(
@@ -218,6 +281,7 @@ def _versions() -> dict[str, str]:
 def _count(rows: Iterator[Row]) -> dict[str, int]:
     images: set[str] = set()
     flagged: set[str] = set()
+    manipulated: set[str] = set()
     errors: set[str] = set()
     warned: set[str] = set()
     files: dict[str, int] = {}
@@ -226,11 +290,14 @@ def _count(rows: Iterator[Row]) -> dict[str, int]:
         (errors if row["error"] else images).add(row["path"])
         if row["flagged"]:
             flagged.add(row["path"])
+            if row["family"] == FORENSICS:
+                manipulated.add(row["path"])
         if row["warnings"]:
             warned.add(row["path"])
     return {
         "images": len(images),
         "flagged": len(flagged),
+        "manipulated": len(manipulated),
         "errors": len(errors),
         "warnings": len(warned),
         "files": sum(files.values()),
@@ -243,7 +310,9 @@ def _measure(
     from intact.evaluate import evaluate_findings, find_masks
 
     masks = find_masks([entry for entry in entries if isinstance(entry, Unit)], map(Path, paths))
-    return evaluate_findings(list(findings.rows()), masks, findings.out, alpha)
+    # Labels tell normal from ill; whether an image is genuine is another question.
+    rows = [row for row in findings.rows() if row["family"] not in (ACQUISITION, FORENSICS)]
+    return evaluate_findings(rows, masks, findings.out, alpha)
 
 
 def _report(out: Path, entries: Sequence[Entry], identify: bool) -> None:

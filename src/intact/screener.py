@@ -4,28 +4,55 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from intact.errors import InputError, UnreadableError
+from intact.examiner_desk import ACQUISITION, FORENSICS, ExaminerDesk
 from intact.findings import Row
+from intact.forensics.instance import Instance, Series
+from intact.forensics.recycled import Description, describe
 from intact.image import Image
 from intact.io import Rejected, Unit, read_unit, write
+from intact.io.series import join_planes, read_planes
 from intact.model import Model, Reading, group_of
 from intact.regions import find_regions
 
 Entry = Unit | Rejected
 
 
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """An image that was read, and the DICOM files that it is made of."""
+
+    unit: Unit
+    image: Image
+    series: Series | None
+
+
+@dataclass(frozen=True)
+class Screened:
+    """What is told of one entry.
+
+    Args:
+        rows: One of each detector.
+        slices: What its slices look like, to tell whether they come again in another study.
+    """
+
+    rows: list[Row]
+    slices: list[Description] = field(default_factory=list)
+
+
 @dataclass
 class Screener:
-    """Reads files, scores them with every model, and describes what was found in rows.
+    """Reads files, lets every detector and the examiners judge them, and describes in rows what they say.
 
     Args:
         models: Model folders, loaded on first use: this object travels to the workers.
@@ -33,6 +60,9 @@ class Screener:
         out: Folder of the run; score maps go to maps/ in it.
         labelled: The folder an image was found in is its label; all maps are kept, to measure them.
         identify: Put patient IDs into the rows.
+        forensics: Examine the images for tampering, too.
+        genuine: File with scores of genuine images to compare with; empty for none.
+        recorded: Ledger of pixel digests to compare with; empty for none.
         threads: Threads a worker may compute with; 0 leaves the process as it is.
     """
 
@@ -41,49 +71,77 @@ class Screener:
     out: str
     labelled: bool
     identify: bool
+    forensics: bool = True
+    genuine: str = ""
+    recorded: str = ""
     threads: int = 0
     _loaded: list[Model] = field(default_factory=list, repr=False)
+    _desk: ExaminerDesk | None = field(default=None, repr=False)
 
-    def __call__(self, entries: Sequence[Entry]) -> list[list[Row]]:
-        """One list of rows per entry: one row per model, or a single one without models."""
-        images: dict[str, Image] = {}
+    @property
+    def detectors(self) -> list[str]:
+        """What each image gets a row of; "read" where it is only read."""
+        names = [Path(model).resolve().name for model in self.models]
+        return names + [ACQUISITION, FORENSICS] * self.forensics or ["read"]
+
+    def __call__(self, entries: Sequence[Entry]) -> list[Screened]:
+        """What is told of each entry: a row of each of `detectors`, and what its slices look like."""
+        opened: dict[str, Opened] = {}
         failures: dict[str, str] = {}
         for entry in entries:
             try:
-                images[entry.name] = _read(entry)
+                opened[entry.name] = _open(entry)
             except InputError as error:
                 failures[entry.name] = error.reason
-        units = [entry for entry in entries if isinstance(entry, Unit) and entry.name in images]
-        scored = self._score(units, [images[unit.name] for unit in units])
+        judged = self._judge_all(list(opened.values()))
         return [
-            self.failed(entry, failures[entry.name]) if entry.name in failures else next(scored)
+            self.failed(entry, failures[entry.name])
+            if entry.name in failures
+            else Screened(next(judged), self._described(opened[entry.name]))
             for entry in entries
         ]
 
-    def failed(self, entry: Entry, reason: str) -> list[Row]:
+    def failed(self, entry: Entry, reason: str) -> Screened:
         """The rows of a file that could not be read, for the given reason."""
         files = len(entry.sources) if isinstance(entry, Unit) else 1
-        return [{**self._blank(entry.name, files, entry.folder, detector), "error": reason}
-                for detector in [Path(m).resolve().name for m in self.models] or ["read"]]  # fmt: skip
+        return Screened([{**self._blank(entry.name, files, entry.folder, detector), "error": reason}
+                         for detector in self.detectors])  # fmt: skip
 
-    def _score(self, units: Sequence[Unit], images: Sequence[Image]) -> Iterator[list[Row]]:
-        if not self._loaded:
-            if self.threads:  # more threads than cores bring torch nearly to a halt
-                torch.set_num_threads(self.threads)
-            self._loaded = [Model.load(folder) for folder in self.models]
-        if not self._loaded:
-            return ([self._row(*pair, "read")] for pair in zip(units, images, strict=True))
-        columns = [
-            map(self._judge, repeat(model), units, images, model.read(images)) for model in self._loaded
+    def _described(self, opened: Opened) -> list[Description]:
+        return describe(opened.image, opened.unit.name) if self.forensics else []
+
+    def _judge_all(self, opened: Sequence[Opened]) -> Iterator[list[Row]]:
+        self._prepare()
+        images = [one.image for one in opened]
+        columns: list[Iterable[Row]] = [
+            map(self._judge, repeat(model), opened, model.read(images)) for model in self._loaded
         ]
-        return (list(rows) for rows in zip(*columns, strict=True))
+        if not columns and not self._desk:
+            columns.append(self._row(one, "read") for one in opened)
+        detected = zip(*columns, strict=True) if columns else repeat(())
+        return ([*rows, *self._examine(one)] for rows, one in zip(detected, opened, strict=False))
 
-    def _judge(self, model: Model, unit: Unit, image: Image, reading: Reading) -> Row:
+    def _prepare(self) -> None:
+        """What is loaded once in each worker."""
+        if self.threads:  # more threads than cores bring torch nearly to a halt
+            torch.set_num_threads(self.threads)
+            cv2.setNumThreads(self.threads)
+        if self.models and not self._loaded:
+            self._loaded = [Model.load(folder) for folder in self.models]
+        if self.forensics and not self._desk:
+            self._desk = ExaminerDesk(
+                self.alpha,
+                Path(self.genuine) if self.genuine else None,
+                Path(self.recorded) if self.recorded else None,
+            )
+
+    def _judge(self, model: Model, opened: Opened, reading: Reading) -> Row:
         """The row of one image and model; a flagged image gets its map and regions."""
-        group = group_of(image, unit.folder, model.card.group_by)
+        image = opened.image
+        group = group_of(image, opened.unit.folder, model.card.group_by)
         p_value = model.p_value(reading, image, group)
         flagged = p_value <= self.alpha
-        row = self._row(unit, image, model.card.name) | {
+        row = self._row(opened, model.card.name) | {
             "family": model.detector.family,
             "score": reading.score,
             "p_value": p_value,
@@ -97,13 +155,24 @@ class Screener:
             )
         if reading.pixel and (flagged or self.labelled):
             score_map = model.map(reading, image)
-            row["map"] = self._save_map(score_map, unit, image, model.card.name)
+            row["map"] = self._save_map(score_map, opened, model.card.name)
             if flagged:
                 found = find_regions(score_map, image, model.calibration, group)
                 row["regions"] = [dataclasses.asdict(region) for region in found]
         return row
 
-    def _row(self, unit: Unit, image: Image, detector: str) -> Row:
+    def _examine(self, opened: Opened) -> Iterator[Row]:
+        """The rows of one image from all examiners; what they found has its map and regions."""
+        if self._desk is None:
+            return
+        for name, opinion in self._desk.look(opened.image, opened.series, opened.unit.sources).items():
+            row = self._row(opened, name) | opinion.columns
+            if opinion.marked is not None:
+                row["map"] = self._save_map(opinion.marked, opened, name)
+            yield row
+
+    def _row(self, opened: Opened, detector: str) -> Row:
+        unit, image = opened.unit, opened.image
         identity = image.identity
         row = self._blank(unit.name, len(unit.sources), unit.folder, detector) | {
             "study": identity.study,
@@ -138,24 +207,34 @@ class Screener:
             "flagged": False,
             "regions": [],
             "map": None,
+            "evidence": [],
+            "silent": [],
+            "abstained": {},
             "warnings": [],
             "error": None,
         }
 
-    def _save_map(self, score_map: NDArray[np.float32], unit: Unit, image: Image, detector: str) -> str:
+    def _save_map(self, score_map: NDArray[np.float32], opened: Opened, detector: str) -> str:
         """Write a map in the image's grid; its name is the same when a run is taken up again."""
         suffix = ".tif" if score_map.ndim == 2 else ".nii.gz"
-        digest = hashlib.sha256(unit.name.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(opened.unit.name.encode()).hexdigest()[:16]
         name = f"maps/{digest}-{detector}{suffix}"
         (Path(self.out) / "maps").mkdir(exist_ok=True)
+        image = opened.image
         write(Image(score_map, spacing=image.spacing, affine=image.affine), Path(self.out) / name)
         return name
 
 
-def _read(entry: Entry) -> Image:
+def _open(entry: Entry) -> Opened:
     if isinstance(entry, Rejected):
         raise InputError(entry.name, entry.reason)
-    image = read_unit(entry)
+    series = None
+    if entry.format == "dicom":
+        planes = read_planes(entry.sources)
+        series = Series([Instance(s.name, plane) for s, plane in zip(entry.sources, planes, strict=True)])
+        image = join_planes(planes, entry.name) if len(planes) > 1 else planes[0]
+    else:
+        image = read_unit(entry)
     if not np.isfinite(image.pixels).any():
         raise UnreadableError(entry.name, "every pixel is NaN or infinite: there is nothing to look at")
-    return image
+    return Opened(entry, image, series)

@@ -22,13 +22,14 @@ from made_archive import (
 
 from intact.anomaly import METHODS as DETECTORS
 from intact.cli import app
+from intact.forensics import METHODS as EXAMINERS
 from intact.forge import KINDS, SERIES_KINDS
 from intact.protect.attack import METHODS as ATTACKS
 from intact.segment import METHODS as SEGMENTERS
 
 DONE, FLAGGED, WRONG_USE, UNREADABLE, STOPPED = range(5)
 COMMANDS = sorted(typer.main.get_command(app).commands)
-METHODS = [*DETECTORS, *SEGMENTERS, *KINDS, *SERIES_KINDS, *ATTACKS]
+METHODS = [*DETECTORS, *EXAMINERS, *SEGMENTERS, *KINDS, *SERIES_KINDS, *ATTACKS]
 QUICK = ("--method", "ae", "--set", "steps=1", "--set", "size=32", "--set", "latent=8")
 
 
@@ -37,7 +38,17 @@ def screened(run, model, tmp_path):
     """`screen FOLDER` with the model, into "out"."""
 
     def call(folder, *options):
-        command = ("screen", folder, "--model", model, "-o", tmp_path / "out", "--workers", 0)
+        command = (
+            "screen",
+            folder,
+            "--no-forensics",
+            "--model",
+            model,
+            "-o",
+            tmp_path / "out",
+            "--workers",
+            0,
+        )
         return run(*command, *options)
 
     return call
@@ -194,7 +205,7 @@ def test_a_model_replaces_an_older_one_but_nothing_else(run, normals, tmp_path):
 @pytest.fixture
 def sound(run, rows, model, normals, tmp_path):
     """Four of the normal images that are not among the 5 % of false alarms."""
-    run("screen", normals, "--model", model, "-o", tmp_path / "all", "--workers", 0)
+    run("screen", normals, "--no-forensics", "--model", model, "-o", tmp_path / "all", "--workers", 0)
     quiet = [row["path"] for row in rows(tmp_path / "all") if not row["flagged"]]
     assert len(quiet) > 50
     folder = tmp_path / "in"
@@ -254,7 +265,7 @@ def test_screen_as_json(screened, tmp_path):
 
 
 def test_without_a_model_files_are_read_and_listed(run, rows, archive, tmp_path):
-    answer = run("screen", archive, "-o", tmp_path / "out", "--workers", 0)
+    answer = run("screen", archive, "--no-forensics", "-o", tmp_path / "out", "--workers", 0)
     assert answer.code == UNREADABLE and "62 images, read only" in answer.out
     found = rows(tmp_path / "out")
     assert {row["detector"] for row in found} == {"read"} and len(found) == 64
@@ -265,7 +276,7 @@ def test_two_models_give_two_rows(run, rows, model, normals, tmp_path):
     run("fit", normals, *QUICK, "--calibrate", 0.4, "-o", tmp_path / "other")
     write_png(tmp_path / "in" / "one.png", plane(1))
     (tmp_path / "in" / "two.png").touch()
-    run("screen", tmp_path / "in", "--model", model, "--model", tmp_path / "other",
+    run("screen", tmp_path / "in", "--no-forensics", "--model", model, "--model", tmp_path / "other",
         "-o", tmp_path / "out", "--workers", 0)  # fmt: skip
     found = rows(tmp_path / "out")
     assert [row["detector"] for row in found] == ["head", "other"] * 2
@@ -290,7 +301,7 @@ def test_labels_from_folders_give_auroc_and_masks_give_pixel_metrics(screened, l
 
 def test_labels_without_masks_give_no_pixel_metrics(run, model, labelled, tmp_path):
     (tmp_path / "ground_truth").rename(tmp_path / "elsewhere")
-    arguments = ("screen", labelled, "--model", model, "--labels", "folder", "--workers", 0)
+    arguments = ("screen", labelled, "--no-forensics", "--model", model, "--labels", "folder", "--workers", 0)
     answer = run(*arguments, "-o", tmp_path / "out")
     assert "AUROC" in answer.out and "AUPRO" not in answer.out
 
@@ -308,8 +319,8 @@ def grouped(run, tmp_path):
 def test_an_image_is_compared_with_its_group(run, rows, grouped, tmp_path):
     for ward in ("north", "south", "west"):
         write_png(tmp_path / "in" / ward / "image.png", plane(7))
-    run("screen", tmp_path / "in", "--model", grouped, "-o", tmp_path / "out", "--alpha", 0.3,
-        "--workers", 0)  # fmt: skip
+    run("screen", tmp_path / "in", "--no-forensics", "--model", grouped, "-o", tmp_path / "out",
+        "--alpha", 0.3, "--workers", 0)  # fmt: skip
     north, south, west = rows(tmp_path / "out")
     assert north["warnings"] == south["warnings"] == []
     assert west["warnings"] == ["no held-out normal image has folder = west: compared with all"]
@@ -322,7 +333,7 @@ def test_an_image_is_compared_with_its_group(run, rows, grouped, tmp_path):
 
 def test_a_group_with_too_few_normals_is_named(run, grouped, tmp_path):
     write_png(tmp_path / "in" / "north" / "image.png", plane(7))
-    answer = run("screen", tmp_path / "in", "--model", grouped, "-o", tmp_path / "out")
+    answer = run("screen", tmp_path / "in", "--no-forensics", "--model", grouped, "-o", tmp_path / "out")
     assert answer.code == WRONG_USE and "held-out normal images" in answer.err
 
 

@@ -24,7 +24,7 @@ def unbroken(start, archive, model, tmp_path_factory):
     """A run that nothing stopped: its folder and how long it took."""
     out = tmp_path_factory.mktemp("unbroken") / "out"
     began = time.monotonic()
-    process = start("screen", archive, "--model", model, "-o", out)
+    process = start("screen", archive, "--no-forensics", "--model", model, "-o", out)
     process.communicate(timeout=PATIENCE)
     assert process.returncode == UNREADABLE
     return out, time.monotonic() - began
@@ -33,7 +33,7 @@ def unbroken(start, archive, model, tmp_path_factory):
 @pytest.fixture
 def command(archive, model, tmp_path):
     """`screen` into this test's own folder."""
-    return ("screen", archive, "--model", model, "-o", tmp_path / "out")
+    return ("screen", archive, "--no-forensics", "--model", model, "-o", tmp_path / "out")
 
 
 @pytest.fixture
@@ -136,6 +136,7 @@ def test_findings_that_end_between_the_rows_of_two_models(run, archive, model, t
     command = (
         "screen",
         archive,
+        "--no-forensics",
         "--model",
         model,
         "--model",
@@ -157,7 +158,7 @@ def test_a_finished_run_is_not_done_again(monkeypatch, run, command, tmp_path):
     first = run(*command, "--workers", 0)
     before = everything(tmp_path / "out")
     record = json.loads(before.pop("run.json"))
-    monkeypatch.setattr("intact.screener.read_unit", lambda unit: pytest.fail(f"read {unit.name}"))
+    monkeypatch.setattr("intact.screener._open", lambda unit: pytest.fail(f"read {unit.name}"))
     again = run(*command, "--workers", 0)
     after = everything(tmp_path / "out")
     assert json.loads(after.pop("run.json")) == record
@@ -201,7 +202,7 @@ def test_another_model_of_the_same_name_is_refused(run, archive, normals, model,
     cut(unbroken[0], tmp_path / "out", 0.5)
     run("fit", normals, "--method", "ae", "--set", "size=32", "--set", "steps=1",
         "--set", "latent=8", "--calibrate", 0.4, "-o", tmp_path / "head")  # fmt: skip
-    answer = run("screen", archive, "--model", tmp_path / "head", "-o", tmp_path / "out")
+    answer = run("screen", archive, "--no-forensics", "--model", tmp_path / "head", "-o", tmp_path / "out")
     assert answer.code == WRONG_USE and "holds a run with other models" in answer.err
 
 

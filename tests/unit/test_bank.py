@@ -316,7 +316,13 @@ def test_screening_with_it_flags_what_is_not_normal(whole, tmp_path):
         dicom(tmp_path / "test" / "good" / f"{i}.dcm", 50_000 + i, f"G{i}")
         dicom(tmp_path / "test" / "lesion" / f"{i}.dcm", 60_000 + i, f"L{i}", lesion=True)
     outcome = intact.screen(
-        [tmp_path / "test"], tmp_path / "out", models=[whole / "model"], alpha=0.1, labels="folder", workers=0
+        [tmp_path / "test"],
+        tmp_path / "out",
+        models=[whole / "model"],
+        alpha=0.1,
+        labels="folder",
+        forensics=False,
+        workers=0,
     )
     assert outcome.run["labels"]["per_kind"][0]["auroc"][0] > 0.95
     assert outcome.run["labels"]["per_kind"][0]["flagged_rate"][0] == 1.0

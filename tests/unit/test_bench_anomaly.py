@@ -469,12 +469,12 @@ def test_the_command_takes_seeds_and_fields_as_it_says():
     assert cli._seeds("7,") == [7]
     with pytest.raises(UsageError, match="--seeds three"):
         cli._seeds("three")
-    assert cli._by_method(["ae.steps=9", "ae.lr=0.1", 'own.layers=["a"]']) == {
+    assert cli.by_method(["ae.steps=9", "ae.lr=0.1", 'own.layers=["a"]']) == {
         "ae": {"steps": 9, "lr": 0.1},
         "own": {"layers": ("a",)},
     }
     with pytest.raises(UsageError, match=r"METHOD\.FIELD=VALUE"):
-        cli._by_method(["steps=9"])
+        cli.by_method(["steps=9"])
 
 
 def test_the_command_prints_what_was_measured_before(pack, out):

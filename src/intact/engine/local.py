@@ -28,6 +28,7 @@ READY = "ready"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT, MAPPED_FROM = 256 * 2**20, 32 * 2**20  # bytes
 Step = Callable[[Sequence[Item]], list[Result]]
+Timeout = float | Callable[[Item], float]
 
 
 @dataclass
@@ -54,10 +55,10 @@ class Worker(Generic[Item, Result]):
         self.allowed = 0.0
         self.deadline = math.inf
 
-    def give(self, job: Job[Item, Result], timeout: float) -> None:
+    def give(self, job: Job[Item, Result], timeout: Timeout[Item]) -> None:
         """Send the next items of `job`."""
         self.job = job
-        self.allowed = timeout * len(job.pending[0])
+        self.allowed = sum(timeout(item) if callable(timeout) else timeout for item in job.pending[0])
         self.deadline = time.monotonic() + self.allowed if self.ready else math.inf
         with suppress(BrokenPipeError):  # it died idle: the sentinel tells
             self.pipe.send(job.pending[0])
@@ -80,7 +81,7 @@ def run(
     lost: Callable[[Item, str], Result],
     *,
     workers: int,
-    timeout: float,
+    timeout: Timeout[Item],
 ) -> Iterator[list[Result]]:
     """Apply `step` to each batch in worker processes; yield results in the batches' order.
 
@@ -89,7 +90,7 @@ def run(
         batches: Read only as far ahead as there are workers to feed.
         lost: Makes the result of an item whose worker died or overran, given the reason.
         workers: Processes; 0 runs `step` here, without protection.
-        timeout: Seconds that one item may take.
+        timeout: Seconds that one item may take, for all or by item.
 
     Raises:
         Exception: Whatever `step` raises is a fault of the program, not of an item.
@@ -212,7 +213,7 @@ def _settle(
     outcome: list[Result] | Exception | str,
     step: Step[Item, Result],
     lost: Callable[[Item, str], Result],
-    timeout: float,
+    timeout: Timeout[Item],
     done: dict[int, list[Result]],
 ) -> Worker[Item, Result]:
     """Book an outcome and return the worker, or its successor, free or with what is left to do."""

@@ -1,1 +1,36 @@
-"""Evidence of tampering in pixels, headers and series."""
+"""Evidence of tampering in pixels, headers and series; nothing has to be learned first."""
+
+from intact.forensics.base import Evidence, Examiner, Finding, Severity
+from intact.forensics.block_dct import BlockDCT
+from intact.forensics.block_pca import BlockPCA
+from intact.forensics.copied_noise import CopiedNoise
+from intact.forensics.dct_dwt import DCTDWT
+from intact.forensics.double_quantisation import DoubleQuantisation
+from intact.forensics.ela import ELA
+from intact.forensics.histogram_gaps import HistogramGaps
+from intact.forensics.jpeg_ghost import JPEGGhost
+from intact.forensics.jpeg_grid import JPEGGrid
+from intact.forensics.keypoints import Keypoints
+from intact.forensics.noise_level import NoiseLevel
+from intact.forensics.patchmatch import PatchMatch
+from intact.forensics.periodic_pattern import PeriodicPattern
+from intact.forensics.resampling import Resampling
+
+METHODS: dict[str, type[Examiner]] = {
+    "block_dct": BlockDCT,
+    "block_pca": BlockPCA,
+    "copied_noise": CopiedNoise,
+    "dct_dwt": DCTDWT,
+    "double_quantisation": DoubleQuantisation,
+    "ela": ELA,
+    "histogram_gaps": HistogramGaps,
+    "jpeg_ghost": JPEGGhost,
+    "jpeg_grid": JPEGGrid,
+    "keypoints": Keypoints,
+    "noise_level": NoiseLevel,
+    "patchmatch": PatchMatch,
+    "periodic_pattern": PeriodicPattern,
+    "resampling": Resampling,
+}
+
+__all__ = ["METHODS", "Evidence", "Examiner", "Finding", "Severity"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import ClassVar, final
 
@@ -14,6 +14,8 @@ from numpy import ndarray
 
 from intact.errors import UsageError
 from intact.image import Image
+
+ARTEFACT = "artefact"  # the kind of evidence that tells of a disturbed acquisition, not of tampering
 
 
 class Severity(IntEnum):
@@ -49,13 +51,13 @@ class Evidence:
     """What an examiner says of the pixels of an image.
 
     Args:
-        kind: What it looks for: "copy-move", "splice", "noise", "compression", "resampling".
+        kind: What it looks for: "copy-move", "splice", "noise", "compression", "resampling"; or `ARTEFACT`.
         score: Larger is more suspicious; nan where it abstained.
         map: float32 of the image's shape, 0 to 1: where; None where it abstained.
         explanation: A sentence a court could read.
         abstained: Why nothing can be said; empty otherwise.
-        p_value: How often a genuine image would give so much, where a model of genuine images tells;
-            None where only a comparison with genuine images can.
+        p_value: How often a genuine image would give so much, where a model of genuine images tells; 1
+            where nothing was found; None where only a comparison with genuine images can tell.
     """
 
     kind: str
@@ -76,7 +78,9 @@ class Examiner(ABC):
 
     kind: ClassVar[str]
     source: ClassVar[str]  # short citation, for listings
+    family: ClassVar[str] = "examiner"  # for listings
     volumes: ClassVar[bool] = False  # whether it takes volumes whole; else plane by plane
+    compares: ClassVar[bool] = False  # whether its scores only mean something beside genuine images'
 
     @final
     def examine(self, image: Image) -> Evidence:
@@ -117,7 +121,14 @@ class Examiner(ABC):
     @final
     def _at_once(self, image: Image) -> Evidence:
         grey = image.pixels.astype(np.float32)
-        return self._examine(grey.mean(axis=-1) if image.colour else grey, ~image.padding_mask(), image)
+        grey = grey.mean(axis=-1) if image.colour else grey
+        finite = np.isfinite(grey)
+        if not finite.all():  # what is no number was not measured, and must not spread by filters
+            grey = np.where(finite, grey, grey[finite].mean() if finite.any() else 0.0).astype(np.float32)
+        evidence = self._examine(grey, ~image.padding_mask() & finite, image)
+        # A p-value belongs to what is told: who marks nothing must never be counted.
+        silent = evidence.map is not None and not evidence.map.any()
+        return replace(evidence, p_value=1.0) if silent and evidence.p_value is not None else evidence
 
     @final
     def _abstain(self, why: str) -> Evidence:

@@ -3,7 +3,8 @@
 Anatomy repeats: ribs, vertebrae, two halves of a brain. Noise does not. Two regions that share their
 noise are one measurement, copied; two that share anatomy alone are genuine twins. Measured on textured
 phantoms, genuine twins reach a correlation of 0.16 and copies stay above 0.5 under blending, JPEG and
-added noise of the image's own strength.
+added noise of the image's own strength. How many pixels of noise there are to compare is told by the
+noise of the region itself: what compression left there may be smooth, and repeat.
 """
 
 from __future__ import annotations
@@ -16,17 +17,25 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy import stats
 
+from intact.image import Image
 from intact.residual import correlation, without_structure
 
 NOISE = 1.5  # sigma of the blur whose difference to the image counts as noise, in pixels
 TWINS = 0.16  # correlation of noise that genuine twins reach
 COPIED = 0.4  # above it, noise was copied
 BESIDE, FALLS_TO = 5, 0.5  # pixels away from a copy its likeness is gone; of an edge, it is not
+GRID = 8  # pixels after which what JPEG left repeats
+AWAY = [(-BESIDE, 0), (BESIDE, 0), (0, -BESIDE), (0, BESIDE), (-GRID, 0), (GRID, 0), (0, -GRID), (0, GRID)]
+FEWEST = 40  # pixels of noise that can be compared
+SURE = 1e-4  # p-value from which on a clone is believed
 SEAM = 7  # pixels: twice as far as the blur reaches, and one
 RICH, MEASURED = 1.5, 0.9  # a block's deviation, in the noise's; and share of it that was measured
 LAG = 3  # pixels over which noise may be correlated with itself
 TOLERANCE = 2  # pixels by which shifts of one clone may differ
 MOST = 12  # shifts that are looked into
+LAPLACIAN = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6  # Immerkaer, CVIU 64(2), 1996
+AROUND = 9  # pixels: side of the square in which noise is measured
+ROUNDING = 0.24  # mean answer of that mask, in stored steps, where noise is what rounding makes
 
 Field = Float[ndarray, "h w"]
 Mask = Bool[ndarray, "h w"]
@@ -74,14 +83,16 @@ def find_clones(
     turned = (shifts[:, 0] < 0) | ((shifts[:, 0] == 0) & (shifts[:, 1] < 0))
     starts = np.where(turned[:, None], pairs[:, 2:], pairs[:, :2])
     shifts = np.where(turned[:, None], -shifts, shifts)
-    noise = without_structure(plane - cv2.GaussianBlur(plane, (0, 0), NOISE), valid)
-    spread = _self_correlation(noise)
     common = _common_shifts(shifts, plane.shape, votes)
+    if not common:
+        return []
+    noise = without_structure(plane - cv2.GaussianBlur(plane, (0, 0), NOISE), valid)
     found = []
     for shift in common:
-        near = np.abs(shifts - shift).max(axis=1) <= TOLERANCE
+        down, right = (np.abs(shifts[:, axis] - shift[axis]) <= TOLERANCE for axis in (0, 1))
+        near = down & right
         mask = _covered(starts[near], plane.shape, size) & valid
-        clone = _confirmed(noise, mask, shift, spread, tests=len(common))
+        clone = _confirmed(noise, mask, shift, tests=len(common))
         if clone is not None:
             found.append(clone)
     return sorted(found, key=lambda clone: clone.p_value)
@@ -98,8 +109,8 @@ def shifted(mask: Mask, shift: tuple[int, int]) -> Mask:
 def _common_shifts(shifts: Int[ndarray, "m 2"], shape: tuple[int, int], votes: int) -> list[tuple[int, int]]:
     """Shifts with so many votes within the tolerance, the most common first, each only once."""
     height, width = shape
-    counts = np.zeros((height, 2 * width), np.float32)
-    np.add.at(counts, (shifts[:, 0], shifts[:, 1] + width), 1)
+    cells = shifts[:, 0].astype(np.int64) * 2 * width + shifts[:, 1] + width
+    counts = np.bincount(cells, minlength=height * 2 * width).reshape(height, 2 * width).astype(np.float32)
     window = 2 * TOLERANCE + 1
     sums = cv2.boxFilter(counts, -1, (window, window), normalize=False, borderType=cv2.BORDER_CONSTANT)
     found: list[tuple[int, int]] = []
@@ -121,41 +132,51 @@ def _covered(starts: Int[ndarray, "m 2"], shape: tuple[int, int], size: int) -> 
     return cv2.dilate(whole, np.ones((size, size), np.uint8)) > 0
 
 
-def _confirmed(noise: Field, mask: Mask, shift: tuple[int, int], spread: float, tests: int) -> Clone | None:
+def _confirmed(noise: Field, mask: Mask, shift: tuple[int, int], tests: int) -> Clone | None:
     """The clone, if the noise repeats at this shift or one beside it, and nowhere near that."""
     # The blur brings what is outside a copy some pixels in.
     inner = cv2.erode(mask.astype(np.uint8), np.ones((SEAM, SEAM), np.uint8)) > 0
+    places = np.argwhere(inner)
+    if len(places) < FEWEST:
+        return None
     steps = range(-TOLERANCE, TOLERANCE + 1)
     tried = [(shift[0] + dy, shift[1] + dx) for dy in steps for dx in steps]
-    best, exact = max((_likeness(noise, inner, one), one) for one in tried)
-    # An edge is like itself further along without having been copied.
-    away = [
-        (exact[0] + dy, exact[1] + dx) for dy, dx in ((-BESIDE, 0), (BESIDE, 0), (0, -BESIDE), (0, BESIDE))
-    ]
-    if best < COPIED or max(_likeness(noise, inner, one) for one in away) > FALLS_TO * best:
+    best, exact = max((_likeness(noise, places, one), one) for one in tried)
+    if best < COPIED:
         return None
-    deviations = (best - TWINS) * np.sqrt(np.count_nonzero(inner) / spread)
-    return Clone(exact, mask, best, min(1.0, tests * len(tried) * float(stats.norm.sf(deviations))))
+    # An edge is like itself further along without having been copied, and so is a grid of JPEG.
+    away = [(exact[0] + dy, exact[1] + dx) for dy, dx in AWAY]
+    if max(_likeness(noise, places, one) for one in away) > FALLS_TO * best:
+        return None
+    (top, left), (down, right) = places.min(axis=0), places.max(axis=0) + 1
+    spread = _self_correlation(noise[top:down, left:right], inner[top:down, left:right])
+    deviations = (best - TWINS) * np.sqrt(len(places) / spread)
+    p_value = tests * len(tried) * float(stats.norm.sf(deviations))
+    return Clone(exact, mask, best, p_value) if p_value < SURE else None
 
 
-def _likeness(noise: Field, mask: Mask, shift: tuple[int, int]) -> float:
-    """The correlation of the noise of a region with what lies a shift away."""
-    ours, theirs = _overlap(mask.shape, shift)
-    inside = mask[ours]
-    return correlation(noise[ours][inside], noise[theirs][inside]) if inside.any() else 0.0
+def _likeness(noise: Field, places: Int[ndarray, "n 2"], shift: tuple[int, int]) -> float:
+    """The correlation of the noise at some places with what lies a shift away; 0 if that is nowhere."""
+    there = places + shift
+    seen = ((there >= 0) & (there < noise.shape)).all(axis=1)
+    if not seen.any():
+        return 0.0
+    return correlation(noise[tuple(places[seen].T)], noise[tuple(there[seen].T)])
 
 
-def _self_correlation(noise: Field) -> float:
+def _self_correlation(noise: Field, inside: Mask | None = None) -> float:
     """The sum of squares of the noise's correlation with itself: pixels that count as one."""
-    centred = noise - noise.mean()
-    power = float((centred**2).mean())
+    inside = np.ones(noise.shape, bool) if inside is None else inside
+    centred = np.where(inside, noise - noise[inside].mean(), 0)
+    power = float((centred**2).sum()) / float(np.count_nonzero(inside))
     if not power:
         return 1.0
     total = 0.0
     for dy in range(-LAG, LAG + 1):
         for dx in range(-LAG, LAG + 1):
             ours, theirs = _overlap(noise.shape, (dy, dx))
-            total += (float((centred[ours] * centred[theirs]).mean()) / power) ** 2
+            both = max(1.0, float(np.count_nonzero(inside[ours] & inside[theirs])))
+            total += (float((centred[ours] * centred[theirs]).sum()) / both / power) ** 2
     return total
 
 
@@ -182,3 +203,24 @@ def not_flat(plane: Field) -> Mask:
     """Where neighbouring pixels differ at all: no background of one value, no clipped white."""
     kernel = np.ones((5, 5), np.uint8)
     return cv2.dilate(plane, kernel) > cv2.erode(plane, kernel)
+
+
+def comparable(plane: Field, valid: Mask, image: Image) -> Mask:
+    """Where there is noise to compare: more, in stored integers, than rounding makes.
+
+    Where JPEG left one smooth wave, rounding draws the same pattern on each like it.
+    """
+    # Beside what is flat there is an edge, and edges may be like each other to the last bit.
+    chosen = cv2.erode((valid & not_flat(plane)).astype(np.uint8), np.ones((SEAM, SEAM), np.uint8)) > 0
+    if image.pixels.dtype.kind == "f":
+        return chosen
+    answers = np.abs(cv2.filter2D(plane, cv2.CV_32F, LAPLACIAN))
+    return chosen & (cv2.blur(answers, (AROUND, AROUND)) > ROUNDING)
+
+
+def filled(plane: Field) -> Field:
+    """A plane with NaN and infinity, which filters would spread, replaced by a value of the others."""
+    finite = np.isfinite(plane)
+    if finite.all():
+        return plane
+    return np.where(finite, plane, np.median(plane[finite]) if finite.any() else 0).astype(np.float32)

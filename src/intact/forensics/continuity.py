@@ -1,145 +1,118 @@
-"""Whether the slices of a volume follow one another as anatomy and noise do: check B5.
+"""Whether the slices of a volume follow one another as noise and anatomy do: check B5.
 
-Noise never repeats: two slices whose fine structure is the same hold the same measurement, and one whose
-fine structure is a mixture of its neighbours' was computed from them. Anatomy changes little from one
-slice to the next: a slice that is less like both its neighbours than these are like each other is out of
-its place, or another patient's.
-
-Nothing is said of films and of stacks of fewer than five slices. In reconstructions that overlap, and in
-averages of slabs, all neighbours share noise: there only exact copies are told. A series
-that was turned around as a whole follows as well as before.
+`slice_noise.py` tells which slices hold another's noise, `slice_anatomy.py` which do not continue the
+anatomy; here the findings come together. All limits are measured against the volume itself, so that
+overlapping reconstructions and averages of slabs, whose neighbours share most of their noise, need none
+of their own. Nothing is said of films, of stacks of fewer than five slices, of slices below 32 pixels
+and of masks. A series that was turned around as a whole follows as well as before.
 """
 
 from __future__ import annotations
 
-import cv2
+from collections.abc import Sequence
+
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Num
 from numpy import ndarray
 
 from intact.forensics.base import Finding, Severity
+from intact.forensics.slice_anatomy import Spot, coarse, exchanged, foreign, missing, spots, unlike
+from intact.forensics.slice_noise import computed, fine, repeated
 
 FEWEST = 5  # slices
-FINE = 1.0  # sigma of the blur whose difference to a slice is its fine structure, in pixels
-COARSE = 8  # pixels that are averaged for what two slices have in common as anatomy
-COPY = 0.95  # correlation of fine structure above which two slices hold one measurement,
-EXACT = 0.998  # and in volumes so smooth that
-SMOOTH = 0.6  # neighbours always correlate so much
-BETTER = 0.6  # of the unlikeness is left when two slices are exchanged back, at most
-FAR = 8  # slices apart that an exchange is looked for
-ALIKE = 0.75  # of a slice's mean unlikeness to its neighbours is theirs to each other; genuinely 1 and more
-LEAST = 1e-3  # unlikeness below which nothing is told: empty slices are all alike
+SMALLEST = 32  # pixels of a side
+LEVELS = 16  # fewer different values are a mask's
+MANY = 0.2  # of all slices with one trace: then the whole volume was resampled
 
 
-def examine_continuity(slices: Float[ndarray, "d h w"], names: tuple[str, ...]) -> list[Finding]:
+def examine_continuity(slices: Num[ndarray, "d h w"], names: Sequence[str]) -> list[Finding]:
     """What of a volume does not follow.
 
     Args:
-        slices: Of one volume, in the order of their places, in any unit.
+        slices: Of one volume, in the order of their places, of any type and in any unit.
         names: The file of each.
 
     Returns:
-        Findings of repeated, computed and misplaced slices; none for fewer than five slices.
+        Findings of repeated, computed, misplaced and missing slices, and of spots that do not continue.
     """
-    if len(slices) < FEWEST:
+    if len(slices) < FEWEST or min(slices.shape[1:]) < SMALLEST or _is_mask(slices):
         return []
-    coarse = np.stack([_normalised(_coarse(one)) for one in slices])
-    unlike = 1.0 - coarse @ coarse.T
-    fine = np.stack([_normalised(one - cv2.GaussianBlur(one, (0, 0), FINE)) for one in slices])
-    alike = fine @ fine.T
-    return [
-        *_repeated(alike, names),
-        *_computed(alike, names),
-        *(_exchanged(unlike, names) or _foreign(unlike, names)),
+    noise = fine(slices)
+    alike = noise @ noise.T
+    anatomy = coarse(slices)
+    mixtures = computed(alike)
+    copies = {pair: share for pair, share in repeated(alike).items() if not {*pair} & {*mixtures}}
+    if max(len(copies), len(mixtures)) > max(1, MANY * len(slices)):
+        return [_resampled(max(len(copies), len(mixtures)), names)]
+    apart = unlike(anatomy)
+    swaps = exchanged(apart)
+    strangers = [] if swaps else foreign(apart)
+    found = [
+        *(_copy(pair, share, names) for pair, share in copies.items()),
+        *(_mixture(n, share, names) for n, share in mixtures.items()),
+        *(_swap(pair, names) for pair in swaps),
+        *(_stranger(n, names) for n in strangers),
     ]
+    # What is odd beside a slice that was replaced needs no other cause.
+    known = {*sum(copies, ()), *mixtures, *sum(swaps, ()), *strangers}
+    gaps = missing(anatomy)
+    found += [_gap(n, jump, names) for n, jump in gaps.items() if not known & {n - 1, n, n + 1, n + 2}]
+    return found if known else [*found, *(_spot(spot, names) for spot in spots(anatomy))]
 
 
-def _repeated(alike: Float[ndarray, "d d"], names: tuple[str, ...]) -> list[Finding]:
-    """Pairs of slices with the same noise, neighbours or not."""
-    limit = COPY if np.median(np.diagonal(alike, 1)) < SMOOTH else EXACT
-    return [
-        Finding(
-            "B5",
-            Severity.IMPOSSIBLE,
-            "",
-            f"Slices {one + 1} and {other + 1} have the same noise (correlation {alike[one, other]:.3f}): "
-            "one is a copy of the other.",
-            (names[one], names[other]),
-        )
-        for one, other in np.argwhere(np.triu(alike, 1) > limit)
-    ]
+def _copy(pair: tuple[int, int], share: float, names: Sequence[str]) -> Finding:
+    one, other = pair
+    said = (
+        f"Slices {one + 1} and {other + 1} have the same noise (correlation {share:.3f}): "
+        "one is a copy of the other."
+    )
+    return Finding("B5", Severity.IMPOSSIBLE, "", said, (names[one], names[other]))
 
 
-def _computed(alike: Float[ndarray, "d d"], names: tuple[str, ...]) -> list[Finding]:
-    """Slices whose noise is a mixture of their neighbours' noise: means and interpolations."""
-    before, after, across = np.diagonal(alike, 1)[:-1], np.diagonal(alike, 1)[1:], np.diagonal(alike, 2)
-    if np.median(before) >= SMOOTH:  # every slice is a mixture of its neighbours
-        return []
-    # The multiple correlation of a slice with both neighbours; undefined where these are copies.
-    explained = (before**2 + after**2 - 2 * before * after * across) / np.maximum(1 - across**2, 1e-9)
-    known = (np.maximum(before, after) <= COPY) & (across <= COPY)
-    return [
-        Finding(
-            "B5",
-            Severity.IMPOSSIBLE,
-            "",
-            f"The noise of slice {n + 2} is a mixture of its neighbours' (correlation "
-            f"{np.sqrt(explained[n]):.3f}): it was computed from them.",
-            (names[n + 1],),
-        )
-        for n in np.flatnonzero(known & (explained > COPY**2))
-    ]
+def _mixture(n: int, share: float, names: Sequence[str]) -> Finding:
+    said = (
+        f"The noise of slice {n + 1} is a mixture of its neighbours' (correlation {share:.3f}): it was "
+        "computed from them."
+    )
+    return Finding("B5", Severity.IMPOSSIBLE, "", said, (names[n],))
 
 
-def _exchanged(unlike: Float[ndarray, "d d"], names: tuple[str, ...]) -> list[Finding]:
-    """Pairs of slices that follow their neighbours much better in each other's place."""
-    found: list[Finding] = []
-    order = list(range(len(unlike)))
-    while (pair := _best_exchange(unlike, order)) and len(found) < len(order) // 2:
-        one, other = pair
-        order[one], order[other] = order[other], order[one]
-        said = f"Slices {one + 1} and {other + 1} would follow their neighbours better if exchanged."
-        found.append(Finding("B5", Severity.UNUSUAL, "", said, (names[one], names[other])))
-    return found
+def _resampled(count: int, names: Sequence[str]) -> Finding:
+    said = f"{count} of {len(names)} slices hold no noise of their own: the volume was resampled as a whole."
+    return Finding("B5", Severity.BENIGN, "", said, tuple(names))
 
 
-def _best_exchange(unlike: Float[ndarray, "d d"], order: list[int]) -> tuple[int, int] | None:
-    """The two places whose exchange leaves the least of the unlikeness around them."""
-    last = len(order) - 1
-    best, pair = BETTER, None
-    for one in range(last):
-        for other in range(one + 1, min(one + FAR, last) + 1):
-            tried = order.copy()
-            tried[one], tried[other] = order[other], order[one]
-            steps = [n for n in {one - 1, one, other - 1, other} if 0 <= n < last]
-            now = sum(unlike[order[n], order[n + 1]] for n in steps)
-            then = sum(unlike[tried[n], tried[n + 1]] for n in steps)
-            if now > LEAST and then < best * now:
-                best, pair = then / now, (one, other)
-    return pair
+def _swap(pair: tuple[int, int], names: Sequence[str]) -> Finding:
+    one, other = pair
+    said = f"Slices {one + 1} and {other + 1} would follow their neighbours better if exchanged."
+    return Finding("B5", Severity.UNUSUAL, "", said, (names[one], names[other]))
 
 
-def _foreign(unlike: Float[ndarray, "d d"], names: tuple[str, ...]) -> list[Finding]:
-    """Slices less like their neighbours than these are like each other."""
-    found = []
-    for n in range(1, len(unlike) - 1):
-        off = (unlike[n - 1, n] + unlike[n, n + 1]) / 2
-        if off > LEAST and unlike[n - 1, n + 1] < ALIKE * off:
-            said = (
-                f"Slice {n + 1} is less like its neighbours than they are like each other: it is out of its "
-                "place, or of another volume."
-            )
-            found.append(Finding("B5", Severity.UNUSUAL, "", said, (names[n],)))
-    return found
+def _stranger(n: int, names: Sequence[str]) -> Finding:
+    said = (
+        f"Slice {n + 1} is less like its neighbours than they are like each other: it is out of its "
+        "place, or of another volume."
+    )
+    return Finding("B5", Severity.UNUSUAL, "", said, (names[n],))
 
 
-def _coarse(one: Float[ndarray, "h w"]) -> Float[ndarray, "h2 w2"]:
-    height, width = (max(2, n // COARSE) for n in one.shape)
-    return cv2.resize(one, (width, height), interpolation=cv2.INTER_AREA)
+def _gap(n: int, jump: float, names: Sequence[str]) -> Finding:
+    said = (
+        f"From slice {n + 1} to {n + 2} the anatomy changes {jump:.1f} times as much as before and after: "
+        "a slice between them is missing, or the patient moved."
+    )
+    return Finding("B5", Severity.UNUSUAL, "", said, (names[n], names[n + 1]))
 
 
-def _normalised(field: Float[ndarray, "h w"]) -> Float[ndarray, "n"]:
-    """As a vector of mean 0 and length 1, so that products are correlations."""
-    vector = field.ravel() - field.mean()
-    length = float(np.linalg.norm(vector))
-    return vector / length if length else vector
+def _spot(spot: Spot, names: Sequence[str]) -> Finding:
+    said = (
+        f"Around row {spot.row}, column {spot.column} of slice {spot.slice_ + 1} there is something that "
+        f"neither neighbouring slice continues (difference {spot.times:.1f} times that of the neighbours to "
+        f"each other; nowhere else more than {spot.elsewhere:.1f})."
+    )
+    return Finding("B5", Severity.UNUSUAL, "", said, (names[spot.slice_],))
+
+
+def _is_mask(slices: Num[ndarray, "d h w"]) -> bool:
+    sample = slices[:: max(1, len(slices) // 16), ::4, ::4]
+    return len(np.unique(sample)) < LEVELS

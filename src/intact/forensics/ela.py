@@ -47,6 +47,7 @@ class ELA(Examiner):
 
     kind = "compression"
     source = "Krawetz, Black Hat Briefings 2007"
+    compares = True
 
     quality: int = 90
 

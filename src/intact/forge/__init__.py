@@ -1,6 +1,7 @@
 """Makers of forgeries: each knows exactly what it changed, and marks what it made."""
 
-from intact.forge.base import BORDER, FORGED, GENUINE, SOURCE, Forger, Forgery, pixel_digest
+from intact.digest import pixel_digest
+from intact.forge.base import BORDER, FORGED, GENUINE, SOURCE, Forger, Forgery
 from intact.forge.copy_move import CopyMove
 from intact.forge.lesion import Erase, Inject
 from intact.forge.process import Blur, Contrast, Noise, Recompress, Resample, Rewindow

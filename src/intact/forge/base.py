@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from intact._version import __version__
+from intact.digest import pixel_digest
 from intact.errors import UsageError
 from intact.forge.place import Box, Mask, tissue
 from intact.image import Image
@@ -154,17 +154,6 @@ class Forger(ABC):
             "digest_before": pixel_digest(image),
             "digest_after": pixel_digest(forged),
         }
-
-
-def pixel_digest(image: Image) -> str:
-    """SHA-256 of what the pixels are, whatever file and compression they come from.
-
-    Over shape, bits, type and photometric interpretation, then the values, little-endian.
-    """
-    pixels = image.pixels
-    about = f"{image.shape} {image.bits} {pixels.dtype.kind}{pixels.itemsize} {image.photometric}"
-    little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
-    return hashlib.sha256(about.encode() + b"\0" + np.ascontiguousarray(little).tobytes()).hexdigest()
 
 
 def whole(image: Image) -> Box:

@@ -22,7 +22,7 @@ from intact.io.dicom import read_dicom, without_pixels
 from intact.io.formats import HEAD, describe, sniff
 from intact.io.nifti import read_nifti
 from intact.io.raster import read_raster
-from intact.io.series import Slice, read_volume, volumes
+from intact.io.series import Slice, join_planes, read_planes, volumes
 from intact.io.source import EMPTY, Source
 from intact.io.walk import Skip, files, members, roots
 
@@ -136,7 +136,7 @@ def read_unit(unit: Unit) -> Image:
         InputError: It turns out to be damaged, truncated or inconsistent.
     """
     if unit.format == "dicom" and len(unit.sources) > 1:
-        return read_volume(unit.sources, unit.name)
+        return join_planes(read_planes(unit.sources), unit.name)
     first, *others = unit.sources
     data = first.read()
     if unit.format == "dicom":

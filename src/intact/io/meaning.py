@@ -137,7 +137,9 @@ def read_made(dataset: Dataset) -> str:
     if text(dataset, "SyntheticData") != "YES":
         return ""
     try:
-        return str(dataset.private_block(MADE_GROUP, MADE_CREATOR)[MADE_ELEMENT].value)
+        value = dataset.private_block(MADE_GROUP, MADE_CREATOR)[MADE_ELEMENT].value
+        # Implicit transfer syntaxes do not say that it is text.
+        return value.decode("utf-8", "replace").rstrip("\0 ") if isinstance(value, bytes) else str(value)
     except KeyError:
         return "by an unnamed program"
 

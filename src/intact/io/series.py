@@ -78,11 +78,20 @@ def volumes(slices: Iterable[Slice]) -> list[list[Slice]]:
     return alone + [sorted(volume, key=_order) for volume in found]
 
 
-def read_volume(sources: Sequence[Source], name: str) -> Image:
-    """Read the slices of one volume, given in order.
+def read_planes(sources: Sequence[Source]) -> list[Image]:
+    """Read DICOM files one by one, each as it is.
+
+    Raises:
+        UnreadableError: One cannot be read; the error names it.
+    """
+    return [read_dicom(source.read(), name=source.name) for source in sources]
+
+
+def join_planes(planes: Sequence[Image], name: str) -> Image:
+    """Make one volume of its slices, given in order.
 
     Args:
-        sources: As `volumes` ordered them.
+        planes: As `volumes` ordered them.
         name: The volume, for errors.
 
     Returns:
@@ -90,10 +99,8 @@ def read_volume(sources: Sequence[Source], name: str) -> Image:
         intercept per plane where they differ. Uneven distances are noted.
 
     Raises:
-        UnreadableError: One slice cannot be read; the error names it.
         SeriesError: The slices differ in shape, type or spacing.
     """
-    planes = [read_dicom(source.read(), name=source.name) for source in sources]
     _check_alike(planes, name)
     first = planes[0]
     pixels = np.stack([plane.pixels for plane in planes])

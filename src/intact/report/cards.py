@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from intact.report.statements import Statement, statements
+
 Finding = Mapping[str, Any]  # one row of findings.jsonl
 
 REGIONS = 12  # per card, at most
@@ -70,6 +72,11 @@ class Card:
         return sum(len(row["regions"]) for row in self.flagged) - len(self.regions)
 
     @property
+    def statements(self) -> dict[str, list[Statement]]:
+        """What the rows mean, under their headings."""
+        return statements(self.rows)
+
+    @property
     def warnings(self) -> list[str]:
         """Each different warning of the rows once, then what went wrong with the pictures."""
         return list(dict.fromkeys([w for row in self.rows for w in row["warnings"]] + self.problems))
@@ -80,10 +87,11 @@ def image_key(row: Finding) -> tuple[str, str, str]:
     return row["path"], row.get("series") or "", row.get("instance") or ""
 
 
-def by_p_value(row: Finding) -> tuple[bool, float, float]:
-    """Sorting key: flagged first, lowest p-value first, then the highest score."""
+def by_p_value(row: Finding) -> tuple[bool, bool, float, float]:
+    """Sorting key: flagged first, impossible headers before all, lowest p-value, then the highest score."""
     p, score = row["p_value"], row["score"]
-    return not row["flagged"], 2.0 if p is None else p, 0.0 if score is None else -score
+    impossible = any(told["severity"] == "impossible" for told in row.get("evidence") or ())
+    return not row["flagged"], not impossible, 2.0 if p is None else p, 0.0 if score is None else -score
 
 
 def flagged_images(rows: Iterable[Finding]) -> list[list[Finding]]:

@@ -125,7 +125,10 @@ def _read_nifti(path: Path) -> NDArray[np.float32]:
 
 
 def _centre(card: Card, heats: list[_Heat | None], planes: int) -> int:
-    """The plane of the first region, else of the hottest pixel, else the middle one."""
+    """The plane of the first finding or region, else of the hottest pixel, else the middle one."""
+    told = [evidence["planes"] for row in card.rows for evidence in row.get("evidence") or ()]
+    if where := next((each for each in told if each), None):
+        return min(int(where[0]), planes - 1)
     if card.regions:
         return min(int(card.regions[0][2]["plane"]), planes - 1)
     heat = next((heat for heat in heats if heat is not None), None)

@@ -19,9 +19,11 @@ from intact.report.drawing import Read, draw_cards
 from intact.report.page import common_folder, read_rows, render
 from intact.report.pictures import HeatScale, heat_gradient
 from intact.report.problems import group_errors
+from intact.report.statements import EXAMINERS
 from intact.report.words import grid
 
 CARDS = 200  # images shown as cards, at most
+_MARKED = HeatScale(0.0, 2 / 3)  # of what they mark, 0 to 1
 TABLE_ROWS = 50_000  # rows the table holds, at most: browsers stay quick
 
 
@@ -54,13 +56,16 @@ def write_report(out: Path, *, read: Read, identify: bool = False) -> Path:
     rows, torn = _read_findings(out, identify=identify)
     flagged = flagged_images(rows)
     scales = {m["name"]: HeatScale(*m["map_scale"]) for m in run["models"] if m["map_scale"]}
-    cards = list(draw_cards(flagged[:CARDS], out, read=read, scales=scales))
+    cards = list(
+        draw_cards(flagged[:CARDS], out, read=read, scales=scales | dict.fromkeys(EXAMINERS, _MARKED))
+    )
     page = render(
         "report.html",
         "report.css",
         run=run,
         torn=torn,
         tests=sum(row["p_value"] is not None for row in rows),
+        examined=run.get("forensics", False),
         cards=cards,
         flagged_images=len(flagged),
         scales=scales,
@@ -103,7 +108,7 @@ def _figures(run: Mapping[str, Any], rows: Sequence[Finding]) -> list[_Figures]:
     """The figures of each detector that scored anything, in the order of the findings."""
     by_detector: dict[str, list[Finding]] = {}
     for row in rows:
-        if row["score"] is not None:
+        if row["score"] is not None and row["family"] not in EXAMINERS:
             by_detector.setdefault(row["detector"], []).append(row)
     return [_draw(name, scored, run["alpha"]) for name, scored in by_detector.items()]
 

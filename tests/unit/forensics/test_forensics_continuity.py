@@ -1,4 +1,7 @@
-"""Slices that are repeated, computed, exchanged or foreign are found; genuine ones raise nothing."""
+"""Slices that are repeated, computed, exchanged, foreign or missing are found; genuine ones raise nothing."""
+
+import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -11,6 +14,11 @@ from intact.forensics.continuity import examine_continuity
 
 def volume(seed=0, planes=20, side=128, shared=0.0, sigma=20.0):
     """Anatomy that goes on from slice to slice, and noise that does not, or to some share."""
+    return made(seed, planes, side, shared, sigma).copy()
+
+
+@cache
+def made(seed, planes, side, shared, sigma):
     rng = np.random.default_rng(seed)
     anatomy = ndimage.gaussian_filter(rng.normal(0, 1, (planes, side, side)), (3, 8, 8))
     anatomy *= 200 / anatomy.std()
@@ -30,7 +38,7 @@ def test_genuine_volumes_raise_nothing(seed, shared):
 
 
 def test_a_phantom_chest_raises_nothing():
-    image = thorax_ct(3, shape=(24, 128, 128))[0]
+    image = thorax_ct(3, shape=(16, 96, 96))[0]
     assert examine(image.physical().astype(np.float32)) == []
 
 
@@ -66,6 +74,14 @@ def test_exchanged_slices_are_named(one, other):
     assert finding.files == (f"{one + 1}.dcm", f"{other + 1}.dcm")
 
 
+@pytest.mark.parametrize("at", [1, 18])
+def test_the_last_slices_are_examined_too(at):
+    slices = volume()
+    slices[at] = (slices[at - 1] + slices[at + 1]) / 2
+    (finding,) = examine(slices)
+    assert finding.files == (f"{at + 1}.dcm",)
+
+
 def test_a_slice_of_another_volume_is_named():
     slices = volume()
     slices[9] = volume(seed=5)[9]
@@ -73,12 +89,94 @@ def test_a_slice_of_another_volume_is_named():
     assert finding.files == ("10.dcm",) and "another volume" in finding.explanation
 
 
-def test_smooth_volumes_raise_alarm_for_exact_copies_alone():
-    """An averaged template's neighbours share nearly all of their fine structure."""
-    slices = ndimage.gaussian_filter(volume(sigma=60.0), (2, 0.7, 0.7))
-    assert examine(slices) == []
-    slices[8] = slices[7]
+@cache
+def smooth():
+    """An averaged template: neighbours share nearly all of their fine structure."""
+    slices = ndimage.uniform_filter1d(volume(sigma=60.0, planes=32), 9, axis=0)[6:-6]
+    fine = np.stack([one - ndimage.gaussian_filter(one, 1) for one in slices]).reshape(len(slices), -1)
+    assert np.median(np.diagonal(np.corrcoef(fine), 1)) > 0.8
+    return slices
+
+
+def test_smooth_volumes_raise_nothing():
+    assert examine(smooth()) == []
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_copies_are_found_in_smooth_volumes(noise):
+    slices = smooth().copy()
+    spread = (slices[7] - ndimage.gaussian_filter(slices[7], 1)).std()
+    slices[8] = slices[7] + noise * spread * np.random.default_rng(1).standard_normal(slices[7].shape)
     assert [finding.files for finding in examine(slices)] == [("8.dcm", "9.dcm")]
+
+
+@pytest.mark.parametrize("weights", [(0, 3, 3, 0), (0, 2, 4, 0), (-1, 4, 4, -1)], ids=str)
+def test_computed_slices_are_found_in_smooth_volumes(weights):
+    slices = smooth().copy()
+    slices[10] = np.rint(np.tensordot(np.array(weights) / 6, slices[[8, 9, 11, 12]], axes=1))
+    (finding,) = examine(slices)
+    assert finding.files == ("11.dcm",) and "mixture" in finding.explanation
+
+
+def test_a_run_of_computed_slices_is_named_slice_by_slice():
+    slices = volume(planes=30)
+    for n in range(1, 4):
+        slices[10 + n] = (1 - n / 4) * slices[10] + n / 4 * slices[14]
+    assert {finding.files for finding in examine(slices)} == {("12.dcm",), ("13.dcm",), ("14.dcm",)}
+
+
+def test_a_volume_resampled_as_a_whole_is_no_forgery():
+    third = np.repeat(volume(planes=14), np.tile([2, 1], 7), axis=0)
+    (finding,) = examine(third)
+    assert finding.severity == Severity.BENIGN and "as a whole" in finding.explanation
+    doubled = np.repeat(volume(planes=10), 2, axis=0)
+    assert all(finding.severity <= Severity.BENIGN for finding in examine(doubled))
+    doubled = doubled[:-1]
+    doubled[1::2] = (doubled[0:-1:2] + doubled[2::2]) / 2
+    assert all(finding.severity <= Severity.BENIGN for finding in examine(doubled))
+
+
+@pytest.mark.parametrize("at", [4, 9, 14])
+@pytest.mark.parametrize("count", [1, 2])
+def test_missing_slices_leave_a_jump(at, count):
+    slices = np.delete(volume(sigma=5.0), range(at, at + count), axis=0)
+    (finding,) = examine(slices)
+    assert finding.files == (f"{at}.dcm", f"{at + 1}.dcm") and "missing" in finding.explanation
+
+
+@pytest.mark.parametrize("at", [(40, 60), (90, 30), (64, 100)])
+def test_a_spot_that_neighbours_do_not_continue_is_found(at):
+    slices = volume(sigma=5.0)
+    rows, columns = np.mgrid[:128, :128]
+    slices[8] += 600 * np.clip((9 - np.hypot(rows - at[0], columns - at[1])) / 3, 0, 1)
+    (finding,) = examine(slices)
+    assert finding.files == ("9.dcm",) and "continues" in finding.explanation
+    told = [int(n) for n in re.findall(r"row (\d+), column (\d+)", finding.explanation)[0]]
+    assert np.abs(np.subtract(told, at)).max() <= 16
+
+
+def test_a_lesion_through_several_slices_is_no_spot():
+    slices = volume(sigma=5.0)
+    planes, rows, columns = np.mgrid[:20, :128, :128]
+    apart = np.hypot(np.hypot(rows - 50, columns - 70), 3 * (planes - 9))
+    slices += (400 * np.clip((12 - apart) / 3, 0, 1)).astype(np.float32)
+    assert examine(slices) == []
+
+
+def test_types_do_not_matter():
+    slices = volume()
+    slices[8] = slices[7]
+    (finding,) = examine(np.rint(slices).astype(np.int16))
+    assert finding.files == ("8.dcm", "9.dcm")
+
+
+def test_masks_and_small_grids_raise_nothing():
+    mask = (volume() > 1200).astype(np.uint8)
+    mask[8] = mask[7]
+    assert examine(mask) == [] and examine(np.ones((20, 64, 64))) == []
+    small = volume()[:, :20, :20]
+    small[8] = small[7]
+    assert examine(small) == []
 
 
 def test_empty_and_few_slices_raise_nothing():

@@ -1,0 +1,188 @@
+"""Seconds that examiners take on one core, by method -> rows.
+
+    OMP_NUM_THREADS=1 python benchmarks/forensics_speed.py [--methods block_dct] [--slices 300] [--peers ..]
+
+    git clone https://github.com/photoholmes/photoholmes ../photoholmes       # asks for pyyaml, tqdm
+    git clone https://github.com/rahmatnazali/image-copy-move-detection ../image-copy-move-detection
+
+- Every method on one 512 x 512 slice of 16 bits, a thorax phantom, and all of them one after the other.
+  The better of two runs, in processor time of this process, reading not included. Methods that abstain
+  on it, as those for JPEG do, get the slice as an 8-bit JPEG export; methods that take whole volumes 32
+  planes of 128 x 128 of noise.
+- Header rules and continuity of a DICOM series of 300 slices, written to a temporary folder from the
+  phantom: with reading the files, and by themselves.
+- In the same run, public implementations of the same method, on the same slice as 8-bit pixels, if
+  --peers names the folder of their clones: ZERO (AGPL) and Noisesniffer (GPL) of photoholmes, block
+  matching by principal components of image-copy-move-detection (MIT). The public PatchMatch code is
+  MATLAB, or a library built for another Python: not measured.
+
+Rows go to benchmarks/results/forensics_speed.csv.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image as Pillow
+
+from intact.data.phantom import thorax_ct
+from intact.forensics import METHODS
+from intact.forensics.continuity import examine_continuity
+from intact.forensics.header import examine_headers
+from intact.forensics.instance import read_series
+from intact.forge import CopyMove, Recompress
+from intact.image import Image
+from intact.io import Source, write_series
+from results import environment, replace_rows
+
+SIDE, SLICES = 512, 300
+PIECE = (32, 128, 128)  # planes, rows, columns of the volume
+TIMES = 2
+ROWS, NO_PEER = "forensics_speed.csv", "none"
+
+
+def zero(plane: np.ndarray) -> None:
+    """JPEG grids by counting zeros, Nikoukhah et al. 2019."""
+    from photoholmes.methods.zero.method import Zero
+
+    Zero().predict(plane[..., None].astype(float))
+
+
+def noisesniffer(plane: np.ndarray) -> None:
+    """Noise inconsistencies, Gardella et al. 2021."""
+    from photoholmes.methods.noisesniffer.method import Noisesniffer
+
+    Noisesniffer().predict(np.repeat(plane[..., None], 3, axis=2))
+
+
+def pimage(plane: np.ndarray) -> None:
+    """Block matching by principal components."""
+    from pimage import copy_move
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        path = Path(folder) / "slice.png"
+        Pillow.fromarray(plane).convert("RGB").save(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            copy_move.detect(str(path))
+
+
+# By the method that they are beside: repository, folder of its modules, and what to call.
+PEERS: dict[str, tuple[str, str, Callable[[np.ndarray], None]]] = {
+    "jpeg_grid": ("photoholmes", "src", zero),
+    "noise_level": ("photoholmes", "src", noisesniffer),
+    "block_pca": ("image-copy-move-detection", "src", pimage),
+}
+UNMATCHED = ("patchmatch",)  # methods with a time to keep, and no peer that runs here
+
+
+def seconds(work: Callable[[], Any], times: int = TIMES) -> float:
+    """The best of some runs, in processor time."""
+    taken = []
+    for _ in range(times):
+        started = time.process_time()
+        work()
+        taken.append(time.process_time() - started)
+    return min(taken)
+
+
+def slice_of_16_bits() -> Image:
+    """One slice of a thorax, with a copied region so that nobody is spared the work of telling it."""
+    volume, _ = thorax_ct(0, shape=(16, SIDE, SIDE), lesion=False)
+    plane = volume.plane(8)
+    return CopyMove(diameter=24.0).forge(plane, seed=0).image
+
+
+def exported(image: Image) -> Image:
+    """What is left of a slice that was exported as a JPEG file: 8 bits and a grid."""
+    return Recompress(where="image", quality=85).forge(Image(image.display())).image
+
+
+def methods(names: Sequence[str]) -> None:
+    """A row per method, and one for all of them on the slice."""
+    plane = slice_of_16_bits()
+    grain = np.random.default_rng(0).normal(1000.0, 40.0, PIECE).astype(np.int16)
+    volume = Image(grain, modality="CT", spacing=(1.0, 1.0, 1.0))
+    total = 0.0
+    for name in names:
+        kind = METHODS[name]
+        image = volume if kind.volumes else plane
+        if kind().examine(image).abstained and not kind.volumes:
+            image = exported(plane)
+        taken = seconds(lambda kind=kind, image=image: kind().examine(image))
+        total += 0.0 if kind.volumes else taken
+        size = "x".join(map(str, image.shape)) + (f" {image.bits}-bit" if image is not volume else "")
+        store(name, size, taken, said=kind().examine(image).abstained)
+    if set(names) == set(METHODS):
+        store("all", f"{SIDE}x{SIDE}", total, said="those for planes, one after the other")
+
+
+def peers(folder: Path) -> None:
+    """A row per public implementation, on the same slice exported as JPEG."""
+    plane = exported(slice_of_16_bits()).pixels
+    for name, (repository, modules, work) in PEERS.items():
+        sys.path.insert(0, str(folder / repository / modules))
+        taken = seconds(partial(work, plane), times=1)
+        store(name, f"{SIDE}x{SIDE} 8-bit", taken, peer=f"{repository}: {work.__name__}")
+    for name in UNMATCHED:
+        store(name, f"{SIDE}x{SIDE}", None, peer=NO_PEER, said="not measured")
+
+
+def series(slices: int) -> None:
+    """Header rules and continuity of a series."""
+    volume, _ = thorax_ct(0, shape=(16, SIDE, SIDE), lesion=False)
+    # The same planes again and again, each with noise of its own: no two are one measurement.
+    rng = np.random.default_rng(0)
+    planes = volume.pixels[np.abs(np.arange(slices) % 30 - 15)]
+    noise = rng.integers(-40, 41, planes.shape, dtype=np.int16)
+    deep = replace(volume, pixels=(planes + noise).astype(volume.pixels.dtype))
+    size = f"{slices}x{SIDE}x{SIDE}"
+    with tempfile.TemporaryDirectory() as folder:
+        write_series(deep, Path(folder))
+        sources = [Source(path) for path in sorted(Path(folder).iterdir())]
+        store("reading", size, seconds(lambda: read_series(sources), times=1))
+        found = read_series(sources)
+        store("header", size, seconds(lambda: examine_headers(found)))
+        stack = np.stack([one.image.pixels for one in found.instances]).astype(np.float32)
+        store("continuity", size, seconds(lambda: examine_continuity(stack, found.names)))
+
+
+def store(method: str, size: str, taken: float | None, *, peer: str = "", said: str = "") -> None:
+    """Write one row in place of its predecessor."""
+    keys = {"method": method, "size": size, "peer": peer}
+    row = keys | {"seconds": "" if taken is None else taken, "said": said}
+    replace_rows(ROWS, keys, [row | environment()])
+    print(method, size, peer, said or "", "" if taken is None else round(taken, 4), flush=True)
+
+
+def main() -> None:
+    """Measure what is asked for and store the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--slices", type=int, default=SLICES)
+    parser.add_argument("--peers", type=Path, help="folder of the clones above")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    methods(asked.methods)
+    if asked.peers:
+        peers(asked.peers)
+    series(asked.slices)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Zernike moments of the disc around every pixel: their size does not change when the disc is turned.
+
+Teague, "Image analysis via the general theory of moments", JOSA 70(8), 1980. The twelve moments up to
+order 5 are correlations with fixed complex filters. Mirroring changes only the sign of their phase.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import factorial
+
+import cv2
+import numpy as np
+from jaxtyping import Complex, Float
+from numpy import ndarray
+
+# Order and repetition of the moments up to order 5. The first is the mean, which tells brightness.
+ORDERS = ((0, 0), (1, 1), (2, 0), (2, 2), (3, 1), (3, 3), (4, 0), (4, 2), (4, 4), (5, 1), (5, 3), (5, 5))
+FINER = 8  # samples along each side of a pixel with which filters are integrated
+
+
+def zernike(
+    plane: Float[ndarray, "h w"], diameter: int, orders: tuple[tuple[int, int], ...] = ORDERS
+) -> tuple[Float[ndarray, "k h w"], Float[ndarray, "k h w"]]:
+    """Real and imaginary parts of the moments of the disc around every pixel, in the image's unit.
+
+    Args:
+        plane: float32.
+        diameter: Of the disc in pixels; an even one is taken as one more.
+        orders: Which moments.
+    """
+    parts: list[list[Float[ndarray, "h w"]]] = [[], []]
+    for order, repetition in orders:
+        bank = zernike_filter(order, repetition, diameter)
+        for part, taps in zip(parts, (bank.real, bank.imag), strict=True):
+            none = np.zeros_like(plane) if not np.any(taps) else None
+            part.append(cv2.filter2D(plane, cv2.CV_32F, taps.astype(np.float32)) if none is None else none)
+    return np.stack(parts[0]), np.stack(parts[1])
+
+
+@cache
+def zernike_filter(order: int, repetition: int, diameter: int) -> Complex[ndarray, "s s"]:
+    """The filter of one moment: (n+1)/pi R(rho) exp(-i m theta) over the disc; columns run along theta 0."""
+    radius = diameter // 2
+    side = 2 * radius + 1
+    at = (np.arange(side * FINER) + 0.5) / FINER - side / 2
+    rows, columns = at[:, None] / (side / 2), at[None, :] / (side / 2)
+    rho, theta = np.hypot(rows, columns), np.arctan2(rows, columns)
+    inside = (rho <= 1).astype(np.float64)
+    values = _radial(order, repetition, rho) * np.exp(-1j * repetition * theta) * inside
+    if order:  # what discs of one value give is 0, to the last bit
+        values -= values.sum() / inside.sum() * inside
+    taps = values.reshape(side, FINER, side, FINER).mean(axis=(1, 3))
+    return (order + 1) / np.pi * taps * (2 / side) ** 2
+
+
+def _radial(order: int, repetition: int, rho: Float[ndarray, "..."]) -> Float[ndarray, "..."]:
+    """Zernike's polynomial of the radius."""
+    total = np.zeros_like(rho)
+    for s in range((order - repetition) // 2 + 1):
+        below = (
+            factorial(s) * factorial((order + repetition) // 2 - s) * factorial((order - repetition) // 2 - s)
+        )
+        total += (-1) ** s * factorial(order - s) / below * rho ** (order - 2 * s)
+    return total
