@@ -1,10 +1,9 @@
 """What JPEG leaves in decoded pixels: where its grid lies, and in which steps it rounded.
 
-The grid is that for which the pixels vote (`jpeg_votes.py`).
-
-The steps are those of the last compression: on its grid, coefficients lie near multiples of them (after
-Neelamani et al., "JPEG compression history estimation for color images", IEEE TIP 15(6), 2006).
-Coefficients rounded to zero say nothing of the step and are left out.
+The grid is that for which the pixels vote (`jpeg_votes.py`). The steps are those of the last compression:
+on its grid, coefficients lie near multiples of them (after Neelamani et al., "JPEG compression history
+estimation for color images", IEEE TIP 15(6), 2006). Coefficients rounded to zero say nothing of the step
+and are left out.
 """
 
 from __future__ import annotations
