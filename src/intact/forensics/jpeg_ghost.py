@@ -11,8 +11,9 @@ lowest frequencies count, of these only what does not round to zero, and relativ
 of a step is then left uniformly by chance, whatever the image shows. Windows of 3 and 6 blocks to a side
 (17 x 17 pixels in the paper) are found with a number of false alarms over all windows, grids and
 qualities that are tried, and no threshold has to be learned. Qualities go from 50 to 92 in steps of 6,
-then singly about the best. An image all of which changes as little was compressed before as a whole, and
-has no ghost; so has the image's own grid, on which the last compression decides.
+then singly about the best. The statistic of Kolmogorov and Smirnov between inside and outside is told, and
+is the height of the map. On a grid where all of an image changes little it was compressed before as a
+whole: there are no ghosts on that one, nor on the image's own, on which the last compression decides.
 """
 
 from __future__ import annotations
@@ -28,16 +29,9 @@ from numpy import ndarray
 from scipy import stats
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.jpeg_history import (
-    GRIDS,
-    NONE,
-    SIDE,
-    History,
-    jpeg_history,
-    jpeg_luma,
-    sliding_coefficients,
-    standard_table,
-)
+from intact.forensics.jpeg_blocks import SIDE, sliding_coefficients, standard_table
+from intact.forensics.jpeg_history import History, jpeg_history, jpeg_luma
+from intact.forensics.jpeg_votes import GRIDS, NONE
 from intact.image import Image
 
 FREQUENCIES = ((0, 1), (1, 0), (2, 0), (1, 1), (0, 2), (0, 3), (1, 2), (2, 1), (3, 0))  # down, across

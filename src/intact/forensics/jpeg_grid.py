@@ -26,7 +26,8 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.jpeg_history import GRIDS, NONE, Votes, jpeg_history, log_alarms, log_tests
+from intact.forensics.jpeg_history import jpeg_history
+from intact.forensics.jpeg_votes import GRIDS, NONE, Votes, log_alarms, log_tests
 from intact.image import Image
 
 REACH = 9  # pixels apart that votes of one region may be
@@ -84,7 +85,7 @@ def _regions(own: Bool[ndarray, "h w"], tests: float, smallest: int) -> tuple[Bo
     near = cv2.dilate(own.view(np.uint8), np.ones((REACH, REACH), np.uint8))
     _, labels = cv2.connectedComponents(near, connectivity=8)
     sizes = np.bincount(labels[own])
-    found, fewest = np.zeros(own.shape, np.uint8), 0.0
+    found, fewest = np.zeros(own.shape, bool), 0.0
     for number in np.flatnonzero(sizes >= smallest):
         inside = own & (labels == number)
         rows, columns = np.nonzero(inside)
@@ -93,9 +94,10 @@ def _regions(own: Bool[ndarray, "h w"], tests: float, smallest: int) -> tuple[Bo
         if alarms < 0:
             fewest = min(fewest, alarms)
             found |= inside
-    if fewest < 0:
-        found = cv2.morphologyEx(found, cv2.MORPH_CLOSE, np.ones((2 * REACH + 1,) * 2, np.uint8))
-    return found > 0, fewest
+    if fewest == 0:
+        return found, fewest
+    around = np.ones((2 * REACH + 1,) * 2, np.uint8)
+    return cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, around) > 0, fewest
 
 
 def _elsewhere(votes: Votes, regions: Bool[ndarray, "h w"], grid: int, other: int) -> bool:
@@ -108,5 +110,5 @@ def _elsewhere(votes: Votes, regions: Bool[ndarray, "h w"], grid: int, other: in
         return True
     away = cv2.dilate(regions.astype(np.uint8), np.ones((2 * REACH + 1,) * 2, np.uint8)) == 0
     against = votes[away & voted & (votes != grid)]
-    hits = np.count_nonzero(against == other)
+    hits = int(np.count_nonzero(against == other))
     return log_alarms(0.0, against.size // GRIDS, hits // GRIDS) < SAME

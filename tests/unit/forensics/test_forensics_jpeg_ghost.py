@@ -8,7 +8,8 @@ import pytest
 from PIL import Image as Picture
 from scipy import ndimage
 
-from intact.forensics.jpeg_ghost import JPEGGhost, changes
+from intact.forensics.jpeg_blocks import sliding_coefficients
+from intact.forensics.jpeg_ghost import FREQUENCIES, JPEGGhost, changes
 from intact.image import Image
 from intact.metrics.segmentation import dice
 
@@ -101,7 +102,4 @@ def test_constant_images_have_no_ghost():
 
 
 def _all_waves(plane):
-    from intact.forensics.jpeg_ghost import FREQUENCIES
-    from intact.forensics.jpeg_history import sliding_coefficients
-
     return list(sliding_coefficients(plane, FREQUENCIES))
