@@ -8,9 +8,10 @@ they were copied from; matches that agree on one affine map are clustered, and t
 shows to be alike are told.
 
 Differs from the papers: as regions are small, clusters need 3 matches instead of 7, and a like may be up
-to 0.8 times as far as the next instead of 0.5; mirrored copies are found too, as the descriptor of a
-mirrored key-point is its descriptor in another order; the region is where windows of both are alike
-around the matches, without a hull; and a map is believed only where the noise repeats
+to 0.8 times as far as the next instead of 0.5; the last such gap among the first likes tells them from
+others, not the first, so that all of several copies are matched; mirrored copies are found too, as the
+descriptor of a mirrored key-point is its descriptor in another order; the region is where windows of both
+are alike around the matches, without a hull; and a map is believed only where the noise repeats
 (`affine_clone.py`), so that symmetric anatomy raises no alarm.
 """
 
@@ -44,11 +45,11 @@ MATCHES = 400  # the surest that are clustered
 CLUSTERS = 6  # the largest that are looked into
 ERROR = 3.0  # pixels by which matches of one map may miss
 WINDOW = 7  # pixels: side of the windows that are compared
-AROUND = 64  # pixels around the matches within which their region is told
-SURE = 1e-8  # p-value from which on a copy is believed: tables and bones of genuine images reach 1e-7
-COPIED = 0.6  # correlation of noise above which it was copied: mirrored ribs of sharp images reach 0.53
-OVERLAP = 0.1  # share of a region that may lie in its like
 ALIKE = 0.55  # correlation of two windows that show the same
+AROUND = 64  # pixels around the matches within which their region is told
+OVERLAP = 0.1  # share of a region that may lie in its like
+COPIED = 0.6  # correlation of noise above which it was copied: mirrored ribs of sharp images reach 0.53
+SURE = 1e-8  # p-value from which on a copy is believed: tables and bones of genuine images reach 1e-7
 # What is mirrored across a key-point's direction has its rows of cells, and its turns, in reverse.
 MIRRORED = np.arange(128).reshape(4, 4, 8)[::-1][:, :, [0, 7, 6, 5, 4, 3, 2, 1]].ravel()
 
@@ -144,7 +145,7 @@ def _key_points(shown: UInt8[ndarray, "h w"], valid: Mask) -> tuple[Points, Floa
 def _matched(
     places: Points, descriptors: Float[ndarray, "n k"], others: Float[ndarray, "n k"], ratio: float
 ) -> Matches:
-    """Matches by g2NN: all likes up to the first that is hardly nearer than the next; in both ways."""
+    """Matches by g2NN: all likes up to the last that is much nearer than the next; in both ways."""
     cosine = descriptors @ others.T
     beside = cKDTree(places).query_pairs(APART, output_type="ndarray")
     cosine[beside[:, 0], beside[:, 1]] = cosine[beside[:, 1], beside[:, 0]] = -1
@@ -157,7 +158,7 @@ def _matched(
     best = np.take_along_axis(cosine, ranked, axis=1)
     distance = np.sqrt(np.maximum(2 - 2 * best, 0))
     nearer = (distance[:, :-1] < ratio * distance[:, 1:]) & (best[:, :-1] > LIKE)
-    matched = np.logical_and.accumulate(nearer, axis=1)
+    matched = np.logical_or.accumulate(nearer[:, ::-1], axis=1)[:, ::-1]
     row, rank = np.nonzero(matched)
     surest = np.argsort(distance[row, rank], kind="stable")[: MATCHES // 2]
     one, other = promising[row[surest]], ranked[row[surest], rank[surest]]
@@ -166,20 +167,15 @@ def _matched(
 
 
 def _confirmed(plane: Field, valid: Mask, candidates: list[tuple[Points, Field]]) -> list[AffineClone]:
-    """The candidates whose noise repeats, with their regions told by the exact map; the surest first."""
+    """The candidates whose noise repeats, the surest first."""
     found = []
     for here, matrix in candidates:
         mask = _region(plane, valid, here, matrix)
         if np.count_nonzero(mask & mapped(mask, matrix)) > OVERLAP * np.count_nonzero(mask):
             continue
-        rough = confirm(plane, valid, mask, matrix, len(candidates))
-        if rough is None or rough.p_value > SURE or rough.correlation < COPIED:
-            continue
-        mask = _region(plane, valid, here, rough.matrix)
-        mask &= ~mapped(mask, rough.matrix)
-        found.append(
-            AffineClone(rough.matrix, mask, mapped(mask, rough.matrix), rough.correlation, rough.p_value)
-        )
+        clone = confirm(plane, valid, mask, matrix, len(candidates))
+        if clone is not None and clone.p_value < SURE and clone.correlation > COPIED:
+            found.append(clone)
     return sorted(found, key=lambda clone: clone.p_value)
 
 
