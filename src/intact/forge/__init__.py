@@ -2,6 +2,7 @@
 
 from intact.forge.base import BORDER, FORGED, GENUINE, SOURCE, Forger, Forgery, pixel_digest
 from intact.forge.copy_move import CopyMove
+from intact.forge.launder import Launder
 from intact.forge.lesion import Erase, Inject
 from intact.forge.process import Blur, Contrast, Noise, Recompress, Resample, Rewindow
 from intact.forge.remove import Remove
@@ -22,6 +23,7 @@ KINDS: dict[str, type[Forger]] = {
     "noise": Noise,
     "contrast": Contrast,
     "rewindow": Rewindow,
+    "launder": Launder,
 }
 
 # These edit the files of a DICOM series, not pixels.
