@@ -3,6 +3,7 @@
 from intact.digest import pixel_digest
 from intact.forge.base import BORDER, FORGED, GENUINE, SOURCE, Forger, Forgery
 from intact.forge.copy_move import CopyMove
+from intact.forge.launder import Launder
 from intact.forge.lesion import Erase, Inject
 from intact.forge.process import Blur, Contrast, Noise, Recompress, Resample, Rewindow
 from intact.forge.remove import Remove
@@ -23,6 +24,7 @@ KINDS: dict[str, type[Forger]] = {
     "noise": Noise,
     "contrast": Contrast,
     "rewindow": Rewindow,
+    "launder": Launder,
 }
 
 # These edit the files of a DICOM series, not pixels.
