@@ -1,20 +1,26 @@
 """Whether the headers of a series can be what scanners and archives left.
 
-What is compared is in `rules_identity.py`, `rules_acquisition.py`, `rules_pixels.py` and `rules_writer.py`;
-here the findings come together, and what the files themselves record of changes is believed (DICOM PS3.3
-C.12.1.1.9).
+What is compared is in `rules_identity.py`, `rules_acquisition.py`, `rules_pixels.py`, `rules_ct.py` and
+`rules_writer.py`; here the findings come together, and what the files themselves record of changes is
+believed (DICOM PS3.3 C.12.1.1.9).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from intact.forensics import rules_acquisition, rules_identity, rules_pixels, rules_writer
+from intact.forensics import rules_acquisition, rules_ct, rules_identity, rules_pixels, rules_writer
 from intact.forensics.base import Finding, Severity
 from intact.forensics.instance import Series
 from intact.io.elements import tag, text
 
-RULES = (*rules_identity.RULES, *rules_acquisition.RULES, *rules_pixels.RULES, *rules_writer.RULES)
+RULES = (
+    *rules_identity.RULES,
+    *rules_acquisition.RULES,
+    *rules_pixels.RULES,
+    *rules_ct.RULES,
+    *rules_writer.RULES,
+)
 
 
 def examine_headers(series: Series) -> list[Finding]:
