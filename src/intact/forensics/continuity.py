@@ -17,7 +17,7 @@ from numpy import ndarray
 
 from intact.forensics.base import Finding, Severity
 from intact.forensics.slice_anatomy import Spot, coarse, exchanged, foreign, missing, spots, unlike
-from intact.forensics.slice_noise import computed, fine, repeated
+from intact.forensics.slice_noise import computed, correlations, fine, repeated, without_edges
 
 FEWEST = 5  # slices
 SMALLEST = 32  # pixels of a side
@@ -38,10 +38,10 @@ def examine_continuity(slices: Num[ndarray, "d h w"], names: Sequence[str]) -> l
     if len(slices) < FEWEST or min(slices.shape[1:]) < SMALLEST or _is_mask(slices):
         return []
     noise = fine(slices)
-    alike = noise @ noise.T
+    cut = correlations(without_edges(noise))
     anatomy = coarse(slices)
-    mixtures = computed(alike)
-    copies = {pair: share for pair, share in repeated(alike).items() if not {*pair} & {*mixtures}}
+    mixtures = computed(correlations(noise), cut)
+    copies = {pair: share for pair, share in repeated(cut).items() if not {*pair} & {*mixtures}}
     if max(len(copies), len(mixtures)) > max(1, MANY * len(slices)):
         return [_resampled(max(len(copies), len(mixtures)), names)]
     apart = unlike(anatomy)

@@ -1,7 +1,6 @@
 """Whether the headers of a series can be what scanners and archives left.
 
-What is compared is in `rules_identity.py`, `rules_acquisition.py`, `rules_pixels.py`,
-`rules_compression.py` and `rules_writer.py`; here the findings come together, and what the files
+What is compared is in the files `rules_*.py`; here the findings come together, and what the files
 themselves record of changes is believed (DICOM PS3.3 C.12.1.1.9).
 """
 
@@ -12,6 +11,7 @@ from dataclasses import replace
 from intact.forensics import (
     rules_acquisition,
     rules_compression,
+    rules_ct,
     rules_identity,
     rules_pixels,
     rules_writer,
@@ -25,6 +25,7 @@ RULES = (
     *rules_acquisition.RULES,
     *rules_pixels.RULES,
     *rules_compression.RULES,
+    *rules_ct.RULES,
     *rules_writer.RULES,
 )
 

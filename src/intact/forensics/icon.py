@@ -20,6 +20,7 @@ from intact.io.meaning import read_palette
 from intact.residual import correlation
 
 SMALLEST = 16  # pixels of an icon's side
+BLUR = 0.8  # sigma, in pixels of the icon
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
@@ -58,13 +59,18 @@ def likeness(icon: Float[ndarray, "h w"], image: Image) -> float:
         return -1.0
     plane = image.plane(0)
     found = [
-        abs(correlation(part, small))
+        abs(correlation(_calmed(part), _calmed(small)))
         for shown in _shown(plane)
         for part in _parts(icon, shown.shape)
         for small in _shrunk(shown, part.shape)
         if small.std()
     ]
     return max(found, default=-1.0)
+
+
+def _calmed(values: Float[ndarray, "h w"]) -> Float[ndarray, "h w"]:
+    """Without most of the noise, which another way of shrinking leaves differently."""
+    return cv2.GaussianBlur(values, (0, 0), BLUR)
 
 
 def _values(data: bytes, shape: list[int], width: int, header: Dataset) -> ndarray | None:
@@ -95,5 +101,5 @@ def _parts(icon: Float[ndarray, "h w"], shape: tuple[int, ...]) -> Iterator[Floa
 
 def _shrunk(shown: Float[ndarray, "h w"], shape: tuple[int, ...]) -> Iterator[Float[ndarray, "h2 w2"]]:
     """The image in an icon's size: averaged, and with pixels left out."""
-    for how in (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_NEAREST):
+    for how in (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_NEAREST):
         yield cv2.resize(shown, shape[::-1], interpolation=how)

@@ -1,15 +1,15 @@
-"""Whether stored pixels are what the header says of them: rules R7, R9, B7, B10.
+"""Whether stored pixels are what the header says of them: rules R7, R9, B10.
 
-DICOM PS3.3 C.7.6.3 (image pixel), C.7.5.1.1.2 (padding), C.8.2.1 (CT image), F.7 (icon images). Files whose
-pixel data are too short, or coded in another size than the header declares, are refused by the reader and
-do not come here; how many bits a compressed stream has is not told.
+DICOM PS3.3 C.7.6.3 (image pixel), C.7.5.1.1.2 (padding), F.7 (icon images). Files whose pixel
+data are too short, or coded in another size than the header declares, are refused by the reader and do
+not come here; how many bits a compressed stream has is not told.
 """
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from numpy import ndarray
 
 from intact.forensics.base import Finding, Severity
@@ -20,19 +20,7 @@ from intact.io.elements import numbers
 
 _EXCESS = "bytes after the last pixel were ignored"  # how the reader notes it
 _GAP = 0.05  # of the range of measured values; padding nearer to them is a value like others
-_ROUND = 0.98  # overlap of what was reconstructed with a circle, for it to be one
-_DIAMETER = 0.02  # by which the circle may differ from what the header says
-_AIR = -800.0  # HU; background above it is no air
-_COLDEST = -1200.0  # HU; noise in air stays above it
-_DENSE = 500.0  # HU above the background that something in the image has
-_CORNER = 16  # of the image's side, in a corner
-_EVEN = 60.0  # HU, standard deviation of a background
-_NOISE = 2.0  # times what tube current and thickness let expect
-_AROUND = 4  # slices on each side that noise is compared with
-_CENTRE = 256  # pixels, side of the part whose noise is measured
 _ALIKE = 0.95  # correlation of an icon with its image
-
-_LAPLACIANS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
 
 def _layout(series: Series) -> Found:
@@ -59,50 +47,6 @@ def _padding(series: Series) -> Found:
         yield _weighed(series, inside, "R9", Severity.UNUSUAL, "PixelPaddingValue", said)
 
 
-def _circle(series: Series) -> Found:
-    """B7: the circle of reconstruction is as large as the header says."""
-    wrong = those(series, _has_another_diameter)
-    if wrong:
-        said = "is not the diameter of the circle that holds pixels"
-        yield graded(series, wrong, "B7", Severity.UNUSUAL, "ReconstructionDiameter", said)
-
-
-def _hounsfield(series: Series) -> Found:
-    """B7: air is near -1000 HU, and nothing measured is far below."""
-    warm = those(series, _has_warm_air)
-    if warm:
-        said = "puts the air around the body far above -1000 HU"
-        yield graded(series, warm, "B7", Severity.UNUSUAL, "RescaleIntercept", said)
-    cold = those(series, _has_values_below_air)
-    if cold:
-        said = f"puts measured values below {_COLDEST:g} HU, which no CT measures"
-        yield graded(series, cold, "B7", Severity.UNUSUAL, "RescaleIntercept", said)
-
-
-def _exposures(series: Series) -> Found:
-    """B7: noise falls with the root of exposure times thickness."""
-    exposure = series.numbers("Exposure")
-    if exposure is None:
-        exposure = series.numbers("XRayTubeCurrent")
-    if exposure is None or len(series) <= 2 * _AROUND or not series.placed or (exposure <= 0).any():
-        return
-    thickness = series.numbers("SliceThickness")
-    if thickness is None or (thickness <= 0).any():
-        thickness = np.ones(len(series))
-    noise = np.array([_noise(one) for one in series.instances])
-    if (noise <= 0).any():
-        return
-    level = np.log(noise * np.sqrt(exposure * thickness))
-    windows = np.lib.stride_tricks.sliding_window_view(
-        np.pad(level, _AROUND, mode="reflect"), 2 * _AROUND + 1
-    )
-    off = np.abs(level - np.median(windows, axis=1))
-    wrong = [int(n) for n in np.flatnonzero(off > np.log(_NOISE))]
-    if few(wrong, series):
-        said = f"does not explain the noise, which is off by more than {_NOISE:g} times"
-        yield at(series, wrong, "B7", Severity.UNUSUAL, "Exposure", said)
-
-
 def _icons(series: Series) -> Found:
     """B10: a forger rarely thinks of the icon."""
     wrong = those(series, _has_another_icon)
@@ -126,17 +70,16 @@ def _has_another_high_bit(one: Instance) -> bool:
 
 def _has_padding_inside(one: Instance) -> bool:
     image = one.image
-    if image.padding is None or len(image.shape) != 2 or image.colour:
+    if image.padding is None or len(image.shape) != 2 or image.colour or image.pixels.dtype.kind == "f":
         return False
-    outside = image.padding_mask()
+    low, high = (int(value) for value in image.padding)
+    outside = (image.pixels >= low) & (image.pixels <= high)
     if not _encloses(outside) or outside.all():
         return False
     measured = image.pixels[~outside].astype(np.float64)
-    low, high = np.percentile(measured, (0.5, 99.5))
-    gap = max(measured.min() - image.padding[1], image.padding[0] - measured.max())
-    if gap <= _GAP * (high - low):
-        return False
-    return _holes(outside)
+    gap = max(measured.min() - high, low - measured.max())
+    usual = np.percentile(measured, (0.5, 99.5))
+    return gap > _GAP * (usual[1] - usual[0]) and _holes(outside)
 
 
 def _encloses(outside: Bool[ndarray, "h w"]) -> bool:
@@ -155,91 +98,9 @@ def _holes(outside: Bool[ndarray, "h w"]) -> bool:
     return bool((outside & ~np.isin(rest, rim)).any())
 
 
-def _has_another_diameter(one: Instance) -> bool:
-    told = [
-        value
-        for keyword in ("ReconstructionDiameter", "DataCollectionDiameter")
-        for value in numbers(one.header, keyword)[:1]
-    ]
-    spacing = one.image.spacing
-    outside = _outside(one)
-    if not told or outside is None or spacing is None or spacing[-1] != spacing[-2]:
-        return False
-    diameter = _diameter(~outside) * spacing[-1]
-    return diameter > 0 and all(abs(diameter - value) > _DIAMETER * value for value in told)
-
-
-def _outside(one: Instance) -> Bool[ndarray, "h w"] | None:
-    """What lies outside the circle of reconstruction: the lowest value, where it fills all corners."""
-    pixels = one.image.pixels
-    if pixels.ndim != 2 or one.image.modality != "CT":
-        return None
-    corners = {pixels[row, column] for row in (0, -1) for column in (0, -1)}
-    return pixels == pixels[0, 0] if corners == {pixels.min()} else None
-
-
-def _diameter(inside: Bool[ndarray, "h w"]) -> float:
-    """Of a circle, in pixels; 0 where the region is none, or is cut by the frame."""
-    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
-    if len(rows) < 3 or len(columns) < 3:
-        return 0.0
-    height, width = int(rows[-1] - rows[0]) + 1, int(columns[-1] - columns[0]) + 1
-    middle = (rows[0] + rows[-1]) / 2, (columns[0] + columns[-1]) / 2
-    diameter = (height + width) / 2
-    down, across = np.ogrid[: inside.shape[0], : inside.shape[1]]
-    disc = (down - middle[0]) ** 2 + (across - middle[1]) ** 2 <= (diameter / 2) ** 2
-    overlap = (disc & inside).sum() / (disc | inside).sum()
-    return diameter if overlap > _ROUND else 0.0
-
-
-def _has_warm_air(one: Instance) -> bool:
-    found = _physical(one)
-    if found is None:
-        return False
-    side = max(2, min(found.shape) // _CORNER)
-    corners = np.stack([found[rows, columns] for rows in (slice(side), slice(-side, None))
-                        for columns in (slice(side), slice(-side, None))])  # fmt: skip
-    background = float(np.median(corners))
-    sample = found[::4, ::4]
-    return bool(
-        background > _AIR
-        and corners.std() < _EVEN
-        and np.percentile(sample, 1) > background - _DENSE / 2
-        and np.percentile(sample, 99) > background + _DENSE
-    )
-
-
-def _has_values_below_air(one: Instance) -> bool:
-    found = _physical(one)
-    if found is None or found.min() >= _COLDEST:
-        return False
-    outside = one.image.padding_mask()
-    filled = _outside(one)
-    measured = found[~(outside if filled is None else outside | filled)]
-    return bool(measured.size) and float(measured.min()) < _COLDEST
-
-
-def _physical(one: Instance) -> Float[ndarray, "h w"] | None:
-    """HU of a CT slice that says how to reckon them."""
-    if one.image.modality != "CT" or one.image.pixels.ndim != 2 or "RescaleIntercept" not in one.header:
-        return None
-    return one.image.physical()
-
-
-def _noise(one: Instance) -> float:
-    """Median of Immerkaer's mask in the middle of a slice, in physical units; 0 where there is none."""
-    image = one.image
-    if image.pixels.ndim != 2:
-        return 0.0
-    top, left = (max(0, (n - _CENTRE) // 2) for n in image.shape)
-    part = image.pixels[top : top + _CENTRE, left : left + _CENTRE].astype(np.float32)
-    slope = float(np.max(np.abs(image.scale.slope)))
-    return slope * float(np.median(np.abs(cv2.filter2D(part, cv2.CV_32F, _LAPLACIANS))))
-
-
 def _has_another_icon(one: Instance) -> bool:
     icon = icon_of(one.header)
     return icon is not None and 0 <= likeness(icon, one.image) < _ALIKE
 
 
-RULES: tuple[Rule, ...] = (_layout, _padding, _circle, _hounsfield, _exposures, _icons)
+RULES: tuple[Rule, ...] = (_layout, _padding, _icons)

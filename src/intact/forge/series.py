@@ -1,7 +1,7 @@
-"""Forged series and headers: slices dropped, doubled and exchanged, elements edited.
+"""Forged series and headers: slices dropped, doubled and exchanged, series recycled, elements edited.
 
-These work on DICOM data sets, not on pixels: each slice keeps its file, and what is changed is what a
-forger would change by hand. Which rule of `intact.forensics` each edit breaks stands beside it.
+These work on DICOM data sets: each slice keeps its file, and what is changed is what a forger would
+change by hand. Which rule of `intact.forensics` each edit breaks stands beside it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from typing import Any, ClassVar, Literal, final, get_args
 
 import numpy as np
 from pydicom import Dataset
+from pydicom.uid import ExplicitVRBigEndian, generate_uid
 
 from intact._version import __version__
 from intact.errors import UsageError
 from intact.forge.base import kind_of
+from intact.io.codecs import decode
 from intact.io.dicom_new import mark_made
 from intact.io.elements import numbers
+from intact.residual import noise_sigma
 
 FEWEST = 4  # slices, so that some are left as they were
 
@@ -108,14 +111,65 @@ class DropSlice(SeriesForger):
 
 @dataclass(eq=False)
 class DoubleSlice(SeriesForger):
-    """Puts the pixels of one slice into the next, which keeps its header."""
+    """Puts the pixels of one slice, or a mixture of its neighbours', into a slice that keeps its header.
+
+    Args:
+        how: "copy" of the slice before; that with some "noise"; the "mean" of the slices before and
+            after; or the "cubic" interpolation of two before and two after.
+        strength: Of the noise, in standard deviations of the slice's own.
+    """
+
+    how: Literal["copy", "noise", "mean", "cubic"] = "copy"
+    strength: float = 0.2
 
     def _forge(
         self, slices: list[Dataset], rng: np.random.Generator
     ) -> tuple[list[Dataset], list[int], dict[str, Any]]:
-        at = int(rng.integers(0, len(slices) - 1))
-        _exchange(slices[at + 1], copy.deepcopy(slices[at]))
-        return slices, [at + 1], {"from": at, "to": at + 1}
+        if self.how not in _MIXTURES:
+            raise UsageError(f"how={self.how!r} is not one of {', '.join(_MIXTURES)}")
+        weights = _MIXTURES[self.how]
+        if len(slices) <= max(weights) - min(weights):
+            raise UsageError(f"double_slice: how={self.how!r} takes more than {len(slices)} slices")
+        at = int(rng.integers(-min(weights), len(slices) - max(0, *weights)))
+        drawn = {"from": [at + step for step in weights], "to": at}
+        if self.how == "copy":
+            _exchange(slices[at], copy.deepcopy(slices[at - 1]))
+            return slices, [at], drawn
+        # All slices, as one program leaves them.
+        values = [_decoded(one) for one in slices]
+        mixed = sum(weight * values[at + step].astype(np.float64) for step, weight in weights.items())
+        if self.how == "noise":
+            mixed = mixed + rng.normal(0, self.strength * noise_sigma(values[at - 1]), values[at].shape)
+        _store(slices[at], np.asarray(mixed), values[at].dtype)
+        return slices, [at], drawn
+
+
+@dataclass(eq=False)
+class Recycle(SeriesForger):
+    """Passes a whole series off as another patient's: new names and UIDs in every file.
+
+    Args:
+        mirror: Exchange left and right in the pixels, which also makes another side of the body.
+    """
+
+    mirror: bool = False
+
+    def _forge(
+        self, slices: list[Dataset], rng: np.random.Generator
+    ) -> tuple[list[Dataset], list[int], dict[str, Any]]:
+        source = str(rng.integers(2**63))
+        for number, one in enumerate(slices):
+            one.PatientID = one.PatientName = f"RECYCLED-{source[:6]}"
+            one.SOPInstanceUID = generate_uid(entropy_srcs=[source, str(number)])
+            one.file_meta.MediaStorageSOPInstanceUID = one.SOPInstanceUID
+            for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+                if keyword in one:
+                    one[keyword].value = generate_uid(entropy_srcs=[source, keyword])
+            if self.mirror:
+                values = _decoded(one)
+                axis = values.ndim - (2 if one.SamplesPerPixel == 3 else 1)
+                _store(one, np.flip(values, axis), values.dtype)
+        return slices, list(range(len(slices))), {}
 
 
 @dataclass(eq=False)
@@ -179,6 +233,34 @@ class Header(SeriesForger):
         at = int(rng.integers(1, len(slices) - 1))
         _EDITS[self.edit](slices[at], slices[at - 1])
         return slices, [at], {}
+
+
+# The share of each slice, by its distance, in one that is computed.
+_MIXTURES: dict[str, dict[int, float]] = {
+    "copy": {-1: 1.0},
+    "noise": {-1: 1.0},
+    "mean": {-1: 1 / 2, 1: 1 / 2},
+    "cubic": {-2: -1 / 6, -1: 4 / 6, 1: 4 / 6, 2: -1 / 6},
+}
+
+
+def _decoded(slice_: Dataset) -> np.ndarray:
+    """The stored values of a slice, which is left uncompressed."""
+    if "PixelData" not in slice_:
+        raise UsageError("series of floating point values cannot be changed by value")
+    if slice_.file_meta.TransferSyntaxUID.is_compressed:
+        slice_.decompress(generate_instance_uid=False)
+    return decode(slice_, "the slice", [])[0]
+
+
+def _store(slice_: Dataset, values: np.ndarray, dtype: np.dtype[Any]) -> None:
+    """Give a slice other values: rounded, and within its bits."""
+    bits, signed = int(slice_.BitsStored), dtype.kind == "i"
+    top = 2 ** (bits - signed) - 1
+    stored = np.rint(values).clip(-top - 1 if signed else 0, top)
+    big = slice_.file_meta.TransferSyntaxUID == ExplicitVRBigEndian
+    data = stored.astype(dtype.newbyteorder(">" if big else "<")).tobytes()
+    slice_.PixelData = data + b"\0" * (len(data) % 2)
 
 
 def _exchange(slice_: Dataset, other: Dataset) -> None:
