@@ -28,6 +28,8 @@ GRID = 8  # pixels after which what JPEG left repeats
 AWAY = [(-BESIDE, 0), (BESIDE, 0), (0, -BESIDE), (0, BESIDE), (-GRID, 0), (GRID, 0), (0, -GRID), (0, GRID)]
 FEWEST = 40  # pixels of noise that can be compared
 SURE = 1e-4  # p-value from which on a clone is believed
+CALM = 2.0  # times the median size of noise; what is stronger can be an edge,
+SHARED = 0.3  # and without it a copy keeps so much of its likeness at least
 SEAM = 7  # pixels: twice as far as the blur reaches, and one
 RICH, MEASURED = 1.5, 0.9  # a block's deviation, in the noise's; and share of it that was measured
 LAG = 3  # pixels over which noise may be correlated with itself
@@ -39,6 +41,7 @@ ROUNDING = 0.24  # mean answer of that mask, in stored steps, where noise is wha
 
 Field = Float[ndarray, "h w"]
 Mask = Bool[ndarray, "h w"]
+Values = Float[ndarray, "n"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,12 +144,14 @@ def _confirmed(noise: Field, mask: Mask, shift: tuple[int, int], tests: int) -> 
         return None
     steps = range(-TOLERANCE, TOLERANCE + 1)
     tried = [(shift[0] + dy, shift[1] + dx) for dy in steps for dx in steps]
-    best, exact = max((_likeness(noise, places, one), one) for one in tried)
+    best, exact = max((_likeness(*_values(noise, places, one)), one) for one in tried)
     if best < COPIED:
         return None
     # An edge is like itself further along without having been copied, and so is a grid of JPEG.
     away = [(exact[0] + dy, exact[1] + dx) for dy, dx in AWAY]
-    if max(_likeness(noise, places, one) for one in away) > FALLS_TO * best:
+    if max(_likeness(*_values(noise, places, one)) for one in away) > FALLS_TO * best:
+        return None
+    if _likeness(*_calm(noise, places, exact)) < SHARED * best:
         return None
     (top, left), (down, right) = places.min(axis=0), places.max(axis=0) + 1
     spread = _self_correlation(noise[top:down, left:right], inner[top:down, left:right])
@@ -155,13 +160,23 @@ def _confirmed(noise: Field, mask: Mask, shift: tuple[int, int], tests: int) -> 
     return Clone(exact, mask, best, p_value) if p_value < SURE else None
 
 
-def _likeness(noise: Field, places: Int[ndarray, "n 2"], shift: tuple[int, int]) -> float:
-    """The correlation of the noise at some places with what lies a shift away; 0 if that is nowhere."""
+def _values(noise: Field, places: Int[ndarray, "n 2"], shift: tuple[int, int]) -> tuple[Values, Values]:
+    """The noise at some places, and what lies a shift away from each."""
     there = places + shift
     seen = ((there >= 0) & (there < noise.shape)).all(axis=1)
-    if not seen.any():
-        return 0.0
-    return correlation(noise[tuple(places[seen].T)], noise[tuple(there[seen].T)])
+    return noise[tuple(places[seen].T)], noise[tuple(there[seen].T)]
+
+
+def _calm(noise: Field, places: Int[ndarray, "n 2"], shift: tuple[int, int]) -> tuple[Values, Values]:
+    """The same without the strongest values: few pixels of an edge outweigh all noise around it."""
+    here, there = _values(noise, places, shift)
+    calm = np.maximum(np.abs(here), np.abs(there)) < CALM * np.median(np.abs(here))
+    return here[calm], there[calm]
+
+
+def _likeness(here: Values, there: Values) -> float:
+    """The correlation of two samples of noise; 0 where there is none."""
+    return correlation(here, there) if here.size else 0.0
 
 
 def _self_correlation(noise: Field, inside: Mask | None = None) -> float:
