@@ -33,6 +33,7 @@ FLOORS = (
         "noise",
         "residual",
         "configure",
+        "digest",
     },
     {"io", "store", "report", "engine", "findings"},
     {"data", "nets"},
