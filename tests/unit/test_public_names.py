@@ -34,6 +34,7 @@ FLOORS = (
         "residual",
         "digest",
         "configure",
+        "digest",
     },
     {"io", "store", "report", "engine", "findings"},
     {"data", "nets"},

@@ -38,8 +38,9 @@ def fine(slices: Num[ndarray, "d h w"]) -> Float[ndarray, "d h w"]:
 
 def without_edges(noise: Float[ndarray, "d h w"]) -> Float[ndarray, "d h w"]:
     """Fine structure whose edges, which many slices may have in common, are cut to what noise could be."""
-    loudest = [_loudest(one) for one in noise]
-    return np.stack([np.clip(one, -high, high) for one, high in zip(noise, loudest, strict=True)])
+    loudest = [value for one in noise if (value := _loudest(one))]
+    highest = float(np.median(loudest)) if loudest else 0.0  # one for all, or copies were cut unlike
+    return np.clip(noise, -highest, highest)
 
 
 def correlations(fields: Float[ndarray, "d h w"]) -> Float[ndarray, "d d"]:

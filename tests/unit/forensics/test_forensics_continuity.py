@@ -194,3 +194,10 @@ def test_slices_of_the_same_outline_are_no_copies():
     assert examine(slices) == []
     slices[13] = slices[3]
     assert [finding.files for finding in examine(slices)] == [("4.dcm", "14.dcm")]
+
+
+def test_a_noisy_copy_is_found_where_most_of_the_slices_is_masked():
+    """Noise that is put where there was none makes the slice as a whole quieter."""
+    slices = volume(sigma=60.0) * (np.hypot(*(np.indices((128, 128)) - 64)) < 40)
+    slices[8] = np.rint(slices[7] + 2 * np.random.default_rng(1).standard_normal(slices[7].shape))
+    assert [finding.files for finding in examine(slices)] == [("8.dcm", "9.dcm")]
