@@ -2,7 +2,8 @@
 
 The twin of `clone.py`, where copies were only moved. A map is first made exact: to half a pixel, as
 noise one pixel off is no longer alike. Resampling smooths noise, so what was copied from is put through
-the same resampling before the two are compared, once for each of the two directions.
+the same resampling before the two are compared, once for each of the two directions. Only quiet places
+are compared: the edges of ribs, or of a scanner's table, are alike in genuine twins too.
 """
 
 from __future__ import annotations
@@ -17,20 +18,19 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 from scipy import ndimage, stats
 
-from intact.forensics.clone import BESIDE, COPIED, FALLS_TO, SEAM, TWINS
+from intact.forensics.clone import BESIDE, COPIED, FALLS_TO, NOISE, SEAM, TWINS
+from intact.residual import LOUD
 
 FINE = 0.8  # sigma of the blur whose difference to the image counts as noise, in pixels
-LEAST = 0.001  # of the region's power of noise, that all places are taken to have at least
-EVEN = 2.0  # sigma of the surroundings in which noise is brought to one strength, in pixels
+QUIET = 7.0  # standard deviations of noise; where an image differs more from its blur, there is an edge
 AROUND = 8  # pixels: how far away likeness is compared with what it is at the copy
-SURE = 1e-4  # p-value above which nothing is said
+SURE = 1e-3  # p-value above which nothing is said
 APART = 10.0  # pixels between a pixel and its like, at least: nearer, noise is like itself
 FEWEST = 40  # pixels of noise that can be compared
 LARGEST = 3.0  # enlargement, and its inverse, up to which a map is believed
 SKEW = 1.6  # ratio of the enlargements along two axes, at most
 # Sigmas of the blurs under which a map is refined, one after another, in pixels; and what to try next.
 BLURS = ((1.2, 0.0), (0.0,), (2.5, 1.2, 0.0))
-BROADER = 1.5  # sigma of the blur that takes away what is too large to be seen by them, and more with them
 STEPS = 12  # of refinement under each, at most
 SETTLED = 0.02  # pixels; a step below which it ends
 DAMPING = 0.1  # of its steps
@@ -99,13 +99,17 @@ def confirm(plane: Field, valid: Mask, mask: Mask, matrix: Map, tests: int) -> A
     inside = mask & valid
     if np.count_nonzero(inside) < FEWEST or not _plausible(matrix):
         return None
+    fine = np.abs(plane - cv2.GaussianBlur(plane, (0, 0), FINE))[valid]
+    sigma = 1.4826 * float(np.median(fine))
+    if not sigma:
+        return None
     for blurs in BLURS:
         exact = _refined(plane, inside, np.asarray(matrix, np.float64), blurs)
         if not _plausible(exact):
             continue
         other = mapped(inside, exact) & valid
         # What was resampled is smoother than what it came from, and nobody knows which is which.
-        alike = max(_likeness(plane, inside, exact), _likeness(plane, other, inverse(exact)))
+        alike = max(_likeness(plane, inside, exact, sigma), _likeness(plane, other, inverse(exact), sigma))
         p_value = min(1.0, tests * TRIED * float(stats.norm.sf(alike.deviations)))
         if p_value <= SURE:
             return AffineClone(exact, inside, other, alike.correlation, p_value)
@@ -196,22 +200,23 @@ def _refined(plane: Field, inside: Mask, matrix: Map, blurs: tuple[float, ...]) 
 def _band(plane: Field, blur: float) -> Field:
     """Structure between this size and some times more; with no blur, noise."""
     finer = cv2.GaussianBlur(plane, (0, 0), blur) if blur else plane
-    return finer - cv2.GaussianBlur(plane, (0, 0), BROADER + 2 * blur)
+    return finer - cv2.GaussianBlur(plane, (0, 0), NOISE + 2 * blur)
 
 
-def _likeness(plane: Field, region: Mask, way: Map) -> Likeness:
+def _likeness(plane: Field, region: Mask, way: Map, sigma: float) -> Likeness:
     """How alike the noise of a region and of its like are; nothing if they are so beside it too."""
     box = _box(region)
     if box is None:
         return NONE
+    own, brought = plane[box], _brought(plane, box, way)
     # The blur brings what is outside a copy some pixels in.
     inner = cv2.erode(region.astype(np.uint8), np.ones((SEAM, SEAM), np.uint8), borderValue=0) > 0
     inner = (inner & _far(region.shape, way))[box]
-    own = _noise(plane[box])
-    if np.count_nonzero(inner) < FEWEST or not own[inner].any():
+    inner &= _quiet(own, sigma) & _quiet(brought, sigma)[AROUND:-AROUND, AROUND:-AROUND]
+    if np.count_nonzero(inner) < FEWEST:
         return NONE
-    brought = _noise(_brought(plane, box, way))
-    found = cv2.matchTemplate(brought, own, cv2.TM_CCOEFF_NORMED, mask=inner.astype(np.float32))
+    one, two = _noise(own, sigma), _noise(brought, sigma)
+    found = cv2.matchTemplate(two, one, cv2.TM_CCOEFF_NORMED, mask=inner.astype(np.float32))
     found = np.where(np.isfinite(found), found, 0.0)
     best = float(found[AROUND, AROUND])
     # An edge is like itself further along without having been copied, and so is what a grid left.
@@ -219,6 +224,17 @@ def _likeness(plane: Field, region: Mask, way: Map) -> Likeness:
     if best < COPIED or away.max() > FALLS_TO * best:
         return NONE
     return Likeness(best, (best - TWINS) / max(float(np.sqrt((away**2).mean())), 1e-6))
+
+
+def _noise(plane: Field, sigma: float) -> Field:
+    """The finest structure, in its noise's standard deviations, cut to what noise can be."""
+    return np.clip((plane - cv2.GaussianBlur(plane, (0, 0), FINE)) / sigma, -LOUD, LOUD)
+
+
+def _quiet(plane: Field, sigma: float) -> Mask:
+    """Where there is no edge, nor beside."""
+    loud = np.abs(plane - cv2.GaussianBlur(plane, (0, 0), NOISE)) > QUIET * sigma
+    return cv2.dilate(loud.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
 
 
 def _brought(plane: Field, box: Box, way: Map) -> Field:
@@ -230,13 +246,6 @@ def _brought(plane: Field, box: Box, way: Map) -> Field:
     return cv2.warpAffine(
         plane, _swapped(local), (columns, rows), flags=flags, borderMode=cv2.BORDER_REPLICATE
     )
-
-
-def _noise(plane: Field) -> Field:
-    """The finest structure, as strong everywhere: edges, which are alike in twins too, outweigh nothing."""
-    fine = plane - cv2.GaussianBlur(plane, (0, 0), FINE)
-    power = cv2.GaussianBlur(fine * fine, (0, 0), EVEN)
-    return fine / np.sqrt(power + LEAST * power.mean() + 1e-12)
 
 
 def _far(shape: tuple[int, ...], way: Map) -> Mask:

@@ -173,7 +173,7 @@ def _neighbours(
 def _leaves(
     features: Features, places: Places, apart: float, rng: np.random.Generator
 ) -> tuple[Int[ndarray, "n"], Float[ndarray, "n"]]:
-    """Each place's nearest one in the same leaf of a tree that halves all along one direction after another."""
+    """Each place's nearest one in the same leaf of a tree, and its distance squared."""
     n = len(features)
     levels = max(math.ceil(math.log2(n / LEAF)), 0)
     leaves = np.concatenate([np.arange(n), rng.integers(0, n, (LEAF << levels) - n)])[None]
