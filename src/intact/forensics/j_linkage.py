@@ -37,7 +37,7 @@ def j_linkage(here: Float[ndarray, "n 2"], there: Float[ndarray, "n 2"]) -> list
         return []
     prefers = _preferences(here, there)
     clusters = [np.array([n]) for n in range(len(here))]
-    alive = prefers.any(axis=1)
+    alive = np.asarray(prefers.any(axis=1))
     shared = prefers.astype(np.float32)
     likeness = _jaccard(shared, shared)
     likeness[~alive] = likeness[:, ~alive] = 0

@@ -134,11 +134,11 @@ def _shown(plane: Field, valid: Mask) -> UInt8[ndarray, "h w"]:
 
 def _key_points(shown: UInt8[ndarray, "h w"], valid: Mask) -> tuple[Points, Float[ndarray, "n 128"]]:
     """Row and column of the clearest key-points, and their descriptors, of length 1."""
-    sift = cv2.SIFT_create(nfeatures=MOST, contrastThreshold=CONTRAST, edgeThreshold=EDGE)
+    sift = cv2.SIFT.create(nfeatures=MOST, contrastThreshold=CONTRAST, edgeThreshold=EDGE)
     found, descriptors = sift.detectAndCompute(shown, valid.astype(np.uint8))
     if not found:
         return np.zeros((0, 2)), np.zeros((0, 128), np.float32)
-    places = cv2.KeyPoint.convert(found)[:, ::-1].astype(np.float64)
+    places = np.array([point.pt[::-1] for point in found])
     return places, descriptors / np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-6)
 
 
