@@ -17,6 +17,7 @@ Gaussian correlation of white noise, over all shifts and places.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -29,6 +30,7 @@ from intact.forensics.base import Evidence, Examiner
 from intact.forensics.clone import BESIDE, COPIED, FALLS_TO, TWINS, not_flat
 from intact.image import Image
 from intact.residual import correlation, noise_sigma, without_structure
+from intact.segment.anatomy import body
 
 BLUR = 1.5  # sigma of the blur whose difference to the image counts as noise, in pixels
 EDGE = 7  # pixels: side of the surroundings of an edge in which it is felt
@@ -40,6 +42,8 @@ WEAK = 0.05  # of the mean power, below which frequencies are not amplified any 
 APART = 24  # pixels between a region and its copy
 SHARP = 5  # pixels: side of the surroundings above which a peak has to rise
 PEAKS = 48  # highest, that are looked into
+STRIDE = 4  # pixels between places that are looked at first
+LITTLE = 0.05  # of the image: a body that is smaller was not recognised
 ALIKE = 0.5  # local correlation of a region that repeats
 SMOOTH = 60  # pixels of it that are no edge, at least
 TINY = np.float32(1e-20)  # keeps an image without any noise from dividing by zero
@@ -85,7 +89,7 @@ class ResidualCorrelation(Examiner):
         if not valid.any():
             return self._abstain("nothing was measured")
         plane = np.where(valid, plane, plane[valid].mean())
-        valid = valid & not_flat(plane)
+        valid = valid & not_flat(plane) & _body(image)
         if np.count_nonzero(valid) < FEWEST:
             return self._abstain("the image is nearly constant")
         sigma = noise_sigma(plane, valid)
@@ -94,8 +98,8 @@ class ResidualCorrelation(Examiner):
         noise = without_structure(plane - cv2.GaussianBlur(plane, (0, 0), BLUR), valid)
         white = _whitened(noise * valid)
         smooth = valid & ~_near_edges(noise)
-        pairs = [_Pair(white, smooth, mirrored=mirrored) for mirrored in (False, True)]
-        repeats = [repeat for pair in pairs for repeat in pair.repeats(self.window)]
+        pairs = [_Pair(white, smooth, window=self.window, mirrored=mirrored) for mirrored in (False, True)]
+        repeats = [repeat for pair in pairs for repeat in pair.repeats()]
         return self._told(repeats, plane.shape)
 
     def _told(self, repeats: list[Repeat], shape: tuple[int, ...]) -> Evidence:
@@ -116,27 +120,51 @@ class ResidualCorrelation(Examiner):
 
 
 class _Pair:
-    """The white noise of an image beside itself, or beside its mirrored twin."""
+    """The white noise of an image beside itself, or beside its mirrored twin.
 
-    def __init__(self, white: Field, smooth: Mask, *, mirrored: bool) -> None:
-        self.mirrored = mirrored
+    Both go around the image's ends, so what lies a shift further is a part of the twin laid four times.
+    """
+
+    def __init__(self, white: Field, smooth: Mask, *, window: int, mirrored: bool) -> None:
+        self.mirrored, self.window = mirrored, window
         self.one, self.ours = white, smooth
         turn = slice(None, None, -1 if mirrored else 1)
-        self.other, self.theirs = white[:, turn], smooth[:, turn]
+        self.other, theirs = (np.ascontiguousarray(each[:, turn]) for each in (white, smooth))
+        self.energy = self._around(white * white)
+        self.four = [np.tile(each, (2, 2)) for each in (self.other, theirs, self.energy[:, turn])]
 
-    def repeats(self, window: int) -> list[Repeat]:
+    def repeats(self) -> list[Repeat]:
         """Regions whose noise is that of the other, at the shifts of the highest peaks."""
-        energy = [cv2.blur(each * each, (window, window)) for each in (self.one, self.other)]
-        least = (WEAK * float(energy[0].mean())) ** 2
         found = []
         for shift in self._hints():
-            product = cv2.blur(self.one * _moved(self.other, shift), (window, window))
-            most = np.maximum(energy[0] * _moved(energy[1], shift), least)
-            alike = (product > 0) & (product * product > ALIKE**2 * most) & self._apart(shift)
-            if np.count_nonzero(alike) >= SMOOTH:
-                repeat = self._confirmed(_largest(alike, self.ours & _moved(self.theirs, shift)), shift)
+            if self._alike(shift, STRIDE).sum() * STRIDE**2 >= SMOOTH:
+                repeat = self._confirmed(
+                    _largest(self._alike(shift, 1) & self._apart(shift), self.ours), shift
+                )
                 found += [repeat] if repeat is not None else []
         return found
+
+    def _alike(self, shift: Shift, stride: int) -> Mask:
+        """Where the local correlation at a shift is high, at every so many pixels."""
+        noise, _, energy = self._moved(shift)
+        product = self._around(self.one * noise, stride)
+        least = (WEAK * float(self.energy[::8, ::8].mean())) ** 2
+        most = np.maximum(self.energy[::stride, ::stride] * energy[::stride, ::stride], least)
+        return (product > 0) & (product * product > ALIKE**2 * most)
+
+    def _around(self, values: Field, stride: int = 1) -> Field:
+        """The mean over the window around every so many pixels."""
+        small = [math.ceil(n / stride) for n in values.shape[::-1]]
+        fewer = values if stride == 1 else cv2.resize(values, small, interpolation=cv2.INTER_AREA)
+        return cv2.blur(fewer, (max(1, self.window // stride),) * 2)
+
+    def _moved(self, shift: Shift) -> list[ndarray]:
+        """What lies a shift further: noise, where it is smooth, energy."""
+        (height, width), (down, right) = (
+            self.one.shape,
+            (at % n for at, n in zip(shift, self.one.shape, strict=True)),
+        )
+        return [each[down : down + height, right : right + width] for each in self.four]
 
     def _hints(self) -> list[Shift]:
         """The shifts whose correlation rises most above that of others beside; none twice, in reverse."""
@@ -163,7 +191,7 @@ class _Pair:
 
     def _confirmed(self, region: Mask, shift: Shift) -> Repeat | None:
         """The repeat, if noise that is no edge repeats at this shift, and not beside it."""
-        smooth = region & self.ours & _moved(self.theirs, shift)
+        smooth = region & self.ours & self._moved(shift)[1]
         count = np.count_nonzero(smooth)
         if count < SMOOTH:
             return None
@@ -181,12 +209,13 @@ class _Pair:
         return Repeat(both, best, p_value, self.mirrored)
 
     def _likeness(self, mask: Mask, shift: Shift) -> float:
-        return correlation(self.one[mask], _moved(self.other, shift)[mask])
+        return correlation(self.one[mask], self._moved(shift)[0][mask])
 
 
-def _moved(values: ndarray, shift: Shift) -> ndarray:
-    """What lies a shift further, around the image's ends."""
-    return np.roll(values, (-shift[0], -shift[1]), (0, 1))
+def _body(image: Image) -> Mask:
+    """The body, without letters and frames; everything where none was recognised."""
+    found = body(image)
+    return found if found.mean() > LITTLE else np.ones_like(found)
 
 
 def _near_edges(noise: Field) -> Mask:
