@@ -8,29 +8,32 @@ correlation makes peaks narrow, as in Goljan, Fridrich & Filler, "Large scale te
 camera identification", SPIE 2009. The same against the mirrored image finds mirrored copies: genuine
 symmetry shares anatomy, not noise.
 
-Differs from the papers: there is one image and no fingerprint. Its highest peaks are only hints. At the
-shift of each, the local correlation shows which region repeats, and that region is believed as the pairs
-of block matching are (`clone.py`): if its noise repeats beyond what twins reach, and no longer some
-pixels beside, so that edges, grids and other patterns that repeat everywhere raise no alarm. The number
-of false alarms allows for all shifts and all places.
+Differs from the papers: there is one image and no fingerprint. The highest peaks are only hints. At the
+shift of each, the local correlation shows which region repeats. It is believed if what is no edge in it
+repeats beyond what twins reach (`clone.py`), and no longer some pixels beside, so that symmetric bones
+and tables, grids and other patterns that repeat everywhere raise no alarm. The p-value is that of a
+Gaussian correlation of white noise, over all shifts and places.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Complex, Float, Int
+from jaxtyping import Bool, Float
 from numpy import ndarray
-from scipy import fft
+from scipy import fft, ndimage, stats
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.clone import Clone, find_clones, not_flat, shifted
+from intact.forensics.clone import BESIDE, COPIED, FALLS_TO, TWINS, not_flat
 from intact.image import Image
-from intact.residual import noise_sigma, without_structure
+from intact.residual import correlation, noise_sigma, without_structure
+from intact.segment.anatomy import body
 
 BLUR = 1.5  # sigma of the blur whose difference to the image counts as noise, in pixels
+EDGE = 7  # pixels: side of the surroundings of an edge in which it is felt
 LEAST_SIGMA = 0.2  # of a stored step: with less, rounding and compression decide what is alike
 SMALLEST = 64  # pixels: side of the image
 FEWEST = 1000  # pixels that are not flat
@@ -39,12 +42,32 @@ WEAK = 0.05  # of the mean power, below which frequencies are not amplified any 
 APART = 24  # pixels between a region and its copy
 SHARP = 5  # pixels: side of the surroundings above which a peak has to rise
 PEAKS = 48  # highest, that are looked into
+STRIDE = 4  # pixels between places that are looked at first
+LITTLE = 0.05  # of the image: a body that is smaller was not recognised
 ALIKE = 0.5  # local correlation of a region that repeats
-VOTES = 60  # pixels of it at least
-MARGIN = 32  # pixels between an image and its mirrored twin
+SMOOTH = 60  # pixels of it that are no edge, at least
+TINY = np.float32(1e-20)  # keeps an image without any noise from dividing by zero
 
 Field = Float[ndarray, "h w"]
 Mask = Bool[ndarray, "h w"]
+Shift = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Repeat:
+    """A region whose noise occurs a second time.
+
+    Args:
+        mask: It and its copy.
+        correlation: Of their noise, edges left out.
+        p_value: How often white noise would repeat so well, over all shifts and places.
+        mirrored: Whether the copy is mirrored left to right.
+    """
+
+    mask: Mask
+    correlation: float
+    p_value: float
+    mirrored: bool
 
 
 @dataclass(eq=False)
@@ -63,118 +86,162 @@ class ResidualCorrelation(Examiner):
     def _examine(self, plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image) -> Evidence:
         if min(plane.shape) < SMALLEST:
             return self._abstain(f"the image is smaller than {SMALLEST} pixels")
-        plane = np.where(valid, plane, plane[valid].mean() if valid.any() else 0.0).astype(np.float32)
-        valid = valid & not_flat(plane)
+        if not valid.any():
+            return self._abstain("nothing was measured")
+        plane = np.where(valid, plane, plane[valid].mean())
+        valid = valid & not_flat(plane) & _body(image)
         if np.count_nonzero(valid) < FEWEST:
             return self._abstain("the image is nearly constant")
         sigma = noise_sigma(plane, valid)
         if image.pixels.dtype.kind != "f" and sigma < LEAST_SIGMA:
             return self._abstain(f"there is no noise to compare (standard deviation {sigma:.2f})")
-        noise = without_structure(plane - cv2.GaussianBlur(plane, (0, 0), BLUR), valid) * valid
-        white, spectrum = _whitened(noise.astype(np.float32))
-        plain = self._repeats(white, white, np.abs(spectrum) ** 2, mirrored=False)
-        clones = find_clones(plane, plain, size=1, votes=VOTES, valid=valid)
-        if clones:
-            return self._told(clones, np.any([clone.both for clone in clones], axis=0), "")
-        flipped = np.ascontiguousarray(white[:, ::-1])
-        cross = np.conj(spectrum) * fft.rfft2(flipped)
-        pairs = self._repeats(white, flipped, cross, mirrored=True)
-        clones = _mirrored_clones(plane, pairs, valid)
-        return self._told(clones, _both_mirrored(clones, plane.shape), "mirrored ")
+        noise = without_structure(plane - cv2.GaussianBlur(plane, (0, 0), BLUR), valid)
+        white = _whitened(noise * valid)
+        smooth = valid & ~_near_edges(noise)
+        pairs = [_Pair(white, smooth, window=self.window, mirrored=mirrored) for mirrored in (False, True)]
+        repeats = [repeat for pair in pairs for repeat in pair.repeats()]
+        return self._told(repeats, plane.shape)
 
-    def _repeats(
-        self, one: Field, other: Field, spectrum: Complex[ndarray, "h w2"] | Field, *, mirrored: bool
-    ) -> Int[ndarray, "m 4"]:
-        """Rows and columns of pixels around which the noise of one is that of the other elsewhere.
-
-        The shifts are those of the highest peaks of the cross-correlation, whose spectrum is given;
-        they go around the image's ends.
-        """
-        peaks = fft.irfft2(spectrum, one.shape)
-        side = (self.window, self.window)
-        energy = [cv2.blur(each * each, side) for each in (one, other)]
-        floor = WEAK * float(energy[0].mean())
-        found = [np.zeros((0, 4), np.int64)]
-        for shift in _highest(peaks, mirrored=mirrored):
-            back = (-shift[0], -shift[1])
-            product = cv2.blur(one * np.roll(other, back, (0, 1)), side)
-            most = energy[0] * np.roll(energy[1], back, (0, 1))
-            alike = (product > 0) & (product**2 > ALIKE**2 * most) & (most > floor**2)
-            starts = np.argwhere(alike)
-            if len(starts) >= VOTES:
-                pairs = np.hstack([starts, (starts + shift) % one.shape])
-                found.append(pairs[_usable(pairs, one.shape, mirrored=mirrored)])
-        return np.concatenate(found)
-
-    def _told(self, clones: list[Clone], found: Mask, how: str) -> Evidence:
-        tests = float(found.size) ** 2  # every shift at every place
-        alarms = tests * clones[0].p_value if clones else 1.0
-        if alarms >= 1.0:
+    def _told(self, repeats: list[Repeat], shape: tuple[int, ...]) -> Evidence:
+        found = np.zeros(shape, np.float32)
+        if not repeats:
             said = "No part of the image has the noise of another, plain or mirrored."
-            return Evidence(self.kind, 0.0, np.zeros(found.shape, np.float32), said, p_value=1.0)
-        best = clones[0]
+            return Evidence(self.kind, 0.0, found, said, p_value=1.0)
+        for repeat in repeats:
+            found[repeat.mask] = np.maximum(found[repeat.mask], repeat.correlation)
+        best = min(repeats, key=lambda repeat: repeat.p_value)
         top, left = np.argwhere(best.mask).min(axis=0)
         said = (
-            f"{int(best.mask.sum()):,} pixels from row {top}, column {left} on are a {how}copy: their noise, "
-            f"which never repeats, occurs a second time (correlation {best.correlation:.2f}; genuine likeness "
-            "reaches 0.16)."
+            f"{int(best.mask.sum()):,} pixels from row {top}, column {left} on are a region and its "
+            f"{'mirrored ' if best.mirrored else ''}copy: their noise, which never repeats, occurs twice "
+            f"(correlation {best.correlation:.2f}; genuine likeness reaches {TWINS})."
         )
-        return Evidence(
-            self.kind, best.correlation, best.correlation * found.astype(np.float32), said, p_value=alarms
-        )
+        return Evidence(self.kind, best.correlation, found, said, p_value=best.p_value)
 
 
-def _whitened(noise: Field) -> tuple[Field, Complex[ndarray, "h w2"]]:
-    """Noise whose neighbouring pixels no longer go together, and its spectrum.
+class _Pair:
+    """The white noise of an image beside itself, or beside its mirrored twin.
 
-    The spectrum that is divided by is a smooth one, that of short lags: a copy's own trace, which is
-    a ripple, stays.
+    Both go around the image's ends, so what lies a shift further is a part of the twin laid four times.
     """
-    raw = fft.rfft2(noise)
+
+    def __init__(self, white: Field, smooth: Mask, *, window: int, mirrored: bool) -> None:
+        self.mirrored, self.window = mirrored, window
+        self.one, self.ours = white, smooth
+        turn = slice(None, None, -1 if mirrored else 1)
+        self.other, theirs = (np.ascontiguousarray(each[:, turn]) for each in (white, smooth))
+        self.energy = self._around(white * white)
+        self.four = [np.tile(each, (2, 2)) for each in (self.other, theirs, self.energy[:, turn])]
+
+    def repeats(self) -> list[Repeat]:
+        """Regions whose noise is that of the other, at the shifts of the highest peaks."""
+        found = []
+        for shift in self._hints():
+            if self._alike(shift, STRIDE).sum() * STRIDE**2 >= SMOOTH:
+                repeat = self._confirmed(
+                    _largest(self._alike(shift, 1) & self._apart(shift), self.ours), shift
+                )
+                found += [repeat] if repeat is not None else []
+        return found
+
+    def _alike(self, shift: Shift, stride: int) -> Mask:
+        """Where the local correlation at a shift is high, at every so many pixels."""
+        noise, _, energy = self._moved(shift)
+        product = self._around(self.one * noise, stride)
+        least = (WEAK * float(self.energy[::8, ::8].mean())) ** 2
+        most = np.maximum(self.energy[::stride, ::stride] * energy[::stride, ::stride], least)
+        return (product > 0) & (product * product > ALIKE**2 * most)
+
+    def _around(self, values: Field, stride: int = 1) -> Field:
+        """The mean over the window around every so many pixels."""
+        small = [math.ceil(n / stride) for n in values.shape[::-1]]
+        fewer = values if stride == 1 else cv2.resize(values, small, interpolation=cv2.INTER_AREA)
+        return cv2.blur(fewer, (max(1, self.window // stride),) * 2)
+
+    def _moved(self, shift: Shift) -> list[ndarray]:
+        """What lies a shift further: noise, where it is smooth, energy."""
+        (height, width), (down, right) = (
+            self.one.shape,
+            (at % n for at, n in zip(shift, self.one.shape, strict=True)),
+        )
+        return [each[down : down + height, right : right + width] for each in self.four]
+
+    def _hints(self) -> list[Shift]:
+        """The shifts whose correlation rises most above that of others beside; none twice, in reverse."""
+        spectra = [fft.rfft2(each) for each in (self.one, self.other)]
+        peaks = fft.irfft2(np.conj(spectra[0]) * spectra[1], self.one.shape)
+        sharp = peaks - cv2.blur(peaks, (SHARP, SHARP))
+        sharp[sharp < cv2.dilate(sharp, np.ones((SHARP, SHARP), np.uint8))] = 0.0
+        sharp[len(peaks) // 2 + 1 :] = 0.0
+        if not self.mirrored:
+            sharp[:APART, :APART] = sharp[:APART, -APART:] = 0.0
+        order = np.argpartition(sharp.ravel(), -PEAKS)[-PEAKS:]
+        return [(int(at) // peaks.shape[1], int(at) % peaks.shape[1]) for at in order if sharp.flat[at] > 0]
+
+    def _partners(self, shift: Shift) -> tuple[ndarray, ndarray]:
+        """Row and column of the image that each row and column are compared with."""
+        height, width = self.one.shape
+        rows, columns = (np.arange(height) + shift[0]) % height, (np.arange(width) + shift[1]) % width
+        return rows, width - 1 - columns if self.mirrored else columns
+
+    def _apart(self, shift: Shift) -> Mask:
+        """Pixels that are not compared with themselves, nor with a neighbour."""
+        down, right = (np.abs(at - np.arange(len(at))) for at in self._partners(shift))
+        return np.asarray(np.hypot(down[:, None], right[None]) >= APART)
+
+    def _confirmed(self, region: Mask, shift: Shift) -> Repeat | None:
+        """The repeat, if noise that is no edge repeats at this shift, and not beside it."""
+        smooth = region & self.ours & self._moved(shift)[1]
+        count = np.count_nonzero(smooth)
+        if count < SMOOTH:
+            return None
+        best = self._likeness(smooth, shift)
+        away = ((-BESIDE, 0), (BESIDE, 0), (0, -BESIDE), (0, BESIDE))
+        beside = max(self._likeness(smooth, (shift[0] + dy, shift[1] + dx)) for dy, dx in away)
+        tests = float(region.size) ** 2
+        p_value = tests * float(stats.norm.sf((best - TWINS) * np.sqrt(count)))
+        if best < COPIED or beside > FALLS_TO * best or p_value >= 1.0:
+            return None
+        rows, columns = self._partners(shift)
+        both = region.copy()
+        at = np.nonzero(region)
+        both[rows[at[0]], columns[at[1]]] = True
+        return Repeat(both, best, p_value, self.mirrored)
+
+    def _likeness(self, mask: Mask, shift: Shift) -> float:
+        return correlation(self.one[mask], self._moved(shift)[0][mask])
+
+
+def _body(image: Image) -> Mask:
+    """The body, without letters and frames; everything where none was recognised."""
+    found = body(image)
+    return found if found.mean() > LITTLE else np.ones_like(found)
+
+
+def _near_edges(noise: Field) -> Mask:
+    """Where a residual was cut, and as far around as the blur brings that."""
+    cut = np.abs(noise) >= np.abs(noise).max()
+    return cv2.dilate(cut.astype(np.uint8), np.ones((EDGE, EDGE), np.uint8)) > 0
+
+
+def _whitened(noise: Field) -> Field:
+    """Noise whose neighbouring pixels no longer go together.
+
+    It is divided by a smooth spectrum, that of short lags: a copy's own trace, a ripple, stays.
+    """
+    raw = fft.rfft2(noise.astype(np.float32))
     near = fft.irfft2(np.abs(raw) ** 2, noise.shape)
     for axis, n in enumerate(noise.shape):
         lags = np.minimum(np.arange(n), n - np.arange(n)).astype(np.float32)
         near *= np.expand_dims(np.exp(-(lags**2) / (2 * LAG**2)), 1 - axis)
     power = np.abs(fft.rfft2(near))
-    spectrum = raw / np.sqrt(power + WEAK * power.mean() + np.finfo(np.float32).tiny)
-    return fft.irfft2(spectrum, noise.shape), spectrum
+    return np.asarray(fft.irfft2(raw / np.sqrt(power + WEAK * power.mean() + TINY), noise.shape))
 
 
-def _highest(peaks: Field, *, mirrored: bool) -> list[tuple[int, int]]:
-    """The shifts whose correlation rises most above that of shifts beside; one of a shift and its reverse."""
-    sharp = peaks - cv2.blur(peaks, (SHARP, SHARP))
-    sharp[sharp < cv2.dilate(sharp, np.ones((SHARP, SHARP), np.uint8))] = 0.0
-    sharp[peaks.shape[0] // 2 + 1 :] = 0.0
-    if not mirrored:
-        sharp[:APART, :APART] = sharp[:APART, -APART:] = 0.0
-    order = np.argpartition(sharp.ravel(), -PEAKS)[-PEAKS:]
-    rows, columns = np.unravel_index(order[sharp.ravel()[order] > 0], sharp.shape)
-    return [(int(row), int(column)) for row, column in zip(rows, columns, strict=True)]
-
-
-def _usable(pairs: Int[ndarray, "m 4"], shape: tuple[int, ...], *, mirrored: bool) -> Bool[ndarray, "m"]:
-    """Pairs that are no pixel and its neighbour, nor from one edge of the image to the other."""
-    across = shape[1] - 1 - pairs[:, 3] if mirrored else pairs[:, 3]
-    apart = np.hypot(pairs[:, 2] - pairs[:, 0], across - pairs[:, 1]) >= APART
-    down, right = np.abs(pairs[:, 2:] - pairs[:, :2]).T
-    return apart & (down < shape[0] - SMALLEST // 4) & (right < shape[1] - SMALLEST // 4)
-
-
-def _mirrored_clones(plane: Field, pairs: Int[ndarray, "m 4"], valid: Mask) -> list[Clone]:
-    """Clones between an image and its mirrored twin, which is set beside it."""
-    if not len(pairs):
-        return []
-    gap = np.full((len(plane), MARGIN), float(plane[valid].mean()), np.float32)
-    twins = np.hstack([plane, gap, plane[:, ::-1]])
-    measured = np.hstack([valid, gap != gap, valid[:, ::-1]])
-    pairs = pairs + [0, 0, 0, plane.shape[1] + MARGIN]
-    return find_clones(twins, pairs, size=1, votes=VOTES, valid=measured)
-
-
-def _both_mirrored(clones: list[Clone], shape: tuple[int, ...]) -> Mask:
-    """What was copied and its copy, as regions of the image itself."""
-    found = np.zeros(shape, bool)
-    for clone in clones:
-        found |= clone.mask[:, : shape[1]]
-        found |= shifted(clone.mask, clone.shift)[:, -shape[1] :][:, ::-1]
-    return found
+def _largest(alike: Mask, smooth: Mask) -> Mask:
+    """The connected part that holds most smooth pixels, without lone ones."""
+    joined = cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    labels, count = ndimage.label(joined, np.ones((3, 3)))
+    sizes = np.bincount(labels[smooth], minlength=count + 1)
+    sizes[0] = 0
+    return np.asarray((labels == sizes.argmax()) & (labels > 0))
