@@ -39,7 +39,6 @@ LEAF = 32  # places in a leaf of the tree, which are all compared
 DIRECTIONS = 6  # along which features differ most, that the tree splits by
 ROUNDS = 2  # of propagation and random search
 REACH = (4, 1)  # pixels: how far random search reaches, one time after the other
-STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 MEDIAN = 5  # side of the median filter on offsets, in pixels
 FIT_RADIUS = 4  # of the disc in which offsets are fitted, in pixels
 FIT = 300 / 113  # mean square error up to which they are linear, in pixels squared (the authors' 300 in all)
@@ -68,6 +67,7 @@ class PatchMatch(Examiner):
 
     diameter: int = 12
     apart: float = 20.0
+    scales: tuple[float, ...] = (1.0, 1.2)
 
     def _examine(self, plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image) -> Evidence:
         if min(plane.shape) < 4 * self.diameter:
@@ -86,8 +86,13 @@ class PatchMatch(Examiner):
         places = np.argwhere(chosen)
         if len(places) < FEWEST:
             return self._abstain("there are hardly any places with more than noise")
-        likes = nearest(describe(small, self.diameter)[chosen], places, self.apart)
-        regions = linear_regions(places, likes, small.shape, self._area(image, times))
+        features = describe(small, self.diameter)[chosen]
+        regions: list[Region] = []
+        for scale in self.scales:
+            larger = round(self.diameter * scale)
+            likes = features if larger == self.diameter else describe(small, larger)[chosen]
+            found = nearest(features, likes, places, self.apart)
+            regions += linear_regions(places, found, small.shape, self._area(image, times))
         return self._told(plane, _confirmed(plane, valid, regions, times, self.diameter))
 
     def _area(self, image: Image, times: int) -> int:
@@ -119,78 +124,85 @@ def describe(plane: Field, diameter: int) -> Float[ndarray, "h w k"]:
     return np.moveaxis(np.hypot(real, imag) / norms[:, None, None], 0, -1)
 
 
-def nearest(features: Features, places: Places, apart: float, seed: int = 0) -> Int[ndarray, "n"]:
-    """For every place the number of the one with the nearest features, so far apart at least.
+def nearest(
+    features: Features, likes: Features, places: Places, apart: float, seed: int = 0
+) -> Int[ndarray, "n"]:
+    """For every place the number of the one that looks most like it, so far apart at least.
 
     Args:
-        features: float32.
+        features: float32, of the places.
+        likes: float32, of the places as likes: the same, or those of larger discs, for scaled copies.
         places: Row and column.
         apart: In pixels.
         seed: Of chance.
     """
     rng = np.random.default_rng(seed)
-    features = np.ascontiguousarray(features, np.float32)
-    numbers = np.full(places.max(axis=0) + 1, -1)
-    numbers[tuple(places.T)] = np.arange(len(places))
-    likes, costs = _leaves(features, places, apart, rng)
+    _, axes = np.linalg.eigh(np.cov(features.T))
+    axes = np.ascontiguousarray(axes[:, ::-1], np.float32)
+    alone = features is likes
+    features = features @ axes
+    likes = features if alone else likes @ axes
+    # A frame of one pixel around the places, so that each has neighbours and a single number.
+    width = int(places[:, 1].max()) + 3
+    rows, columns = (places.T + 1).astype(np.int32)
+    flat = rows * width + columns
+    numbers = np.full((int(rows.max()) + 2) * width, -1, np.int32)
+    numbers[flat] = np.arange(len(places))
+    found, costs = _leaves(features, likes, places, apart, rng)
 
-    def improve(ours: Int[ndarray, "m"], wanted: Places) -> None:
-        """Take the places that are wanted where they are better."""
-        inside = ((wanted >= 0) & (wanted < numbers.shape)).all(axis=1)
-        ours, wanted = ours[inside], wanted[inside]
-        theirs = numbers[tuple(wanted.T)]
-        new = (theirs >= 0) & (theirs != likes[ours])
-        new &= ((wanted - places[ours]) ** 2).sum(axis=1) >= apart**2
+    def improve(ours: Int[ndarray, "m"], wanted: Int[ndarray, "m"]) -> None:
+        """Take what lies where it is wanted, if it is more alike; what leaves the frame is no matter."""
+        theirs = np.take(numbers, wanted, mode="clip")
+        down, right = rows[theirs] - rows[ours], columns[theirs] - columns[ours]
+        new = (theirs >= 0) & (theirs != found[ours]) & (down * down + right * right >= apart**2)
         ours, theirs = ours[new], theirs[new]
-        gap = features[ours] - features[theirs]
+        gap = features[ours]
+        gap -= likes[theirs]
         cost = np.einsum("nk,nk->n", gap, gap)
         better = cost < costs[ours]
-        likes[ours[better]], costs[ours[better]] = theirs[better], cost[better]
+        found[ours[better]], costs[ours[better]] = theirs[better], cost[better]
 
-    everyone = np.arange(len(places))
+    steps = (1, width, -1, -width)
+    one = [numbers[flat + step] for step in steps]
+    two = [np.where(first >= 0, first_of[first], -1) for first, first_of in zip(one, one, strict=True)]
+    everyone = np.arange(len(places), dtype=np.int32)
     for _ in range(ROUNDS):
-        for step in STEPS:
-            one, two = (_neighbours(places, numbers, step, times) for times in (1, 2))
-            ours = np.flatnonzero(one >= 0)
-            improve(ours, places[likes[one[ours]]] - step)
+        for step, first, second in zip(steps, one, two, strict=True):
+            ours = everyone[first >= 0]
+            improve(ours, flat[found[first[ours]]] - step)
             # Turned and scaled copies: as the offset changed from the second neighbour to the first.
-            ours = ours[two[ours] >= 0]
-            improve(ours, 2 * places[likes[one[ours]]] - places[likes[two[ours]]])
+            ours = everyone[second >= 0]
+            improve(ours, 2 * flat[found[first[ours]]] - flat[found[second[ours]]])
         for reach in REACH:
-            improve(everyone, places[likes] + rng.integers(-reach, reach + 1, places.shape))
-    return likes
-
-
-def _neighbours(
-    places: Places, numbers: Int[ndarray, "h w"], step: tuple[int, int], times: int
-) -> Int[ndarray, "n"]:
-    """The number of the place so many steps from each; -1 where there is none."""
-    beside = places + np.multiply(step, times)
-    inside = ((beside >= 0) & (beside < numbers.shape)).all(axis=1)
-    return np.where(inside, numbers[tuple(np.where(inside[:, None], beside, 0).T)], -1)
+            down, right = rng.integers(-reach, reach + 1, (2, len(places)), dtype=np.int32)
+            improve(everyone, flat[found] + down * width + right)
+    return found
 
 
 def _leaves(
-    features: Features, places: Places, apart: float, rng: np.random.Generator
+    features: Features, likes: Features, places: Places, apart: float, rng: np.random.Generator
 ) -> tuple[Int[ndarray, "n"], Float[ndarray, "n"]]:
     """Each place's nearest one in the same leaf of a tree, and its distance squared."""
     n = len(features)
-    levels = max(math.ceil(math.log2(n / LEAF)), 0)
-    leaves = np.concatenate([np.arange(n), rng.integers(0, n, (LEAF << levels) - n)])[None]
-    centred = features - features.mean(axis=0)
-    _, directions = np.linalg.eigh(centred.T @ centred)
-    along = (centred @ directions[:, ::-1][:, :DIRECTIONS]).T
+    alone = features is likes
+    both = features if alone else np.vstack([features, likes])
+    total = len(both)
+    levels = max(math.ceil(math.log2(total / LEAF)), 0)
+    leaves = np.concatenate([np.arange(total), rng.integers(0, total, (LEAF << levels) - total)])[None]
+    along = np.ascontiguousarray(both[:, :DIRECTIONS].T)
     for level in range(levels):
         values = along[level % DIRECTIONS][leaves]
         order = np.argpartition(values, values.shape[1] // 2, axis=1)
         leaves = np.take_along_axis(leaves, order, axis=1).reshape(2 * len(leaves), -1)
-    costs = _distances(features[leaves])
-    costs[_distances(places[leaves].astype(np.float32)) < apart**2] = np.inf
+    costs = _distances(both[leaves])
+    costs[_distances(places[leaves % n].astype(np.float32)) < apart**2] = np.inf
+    if not alone:
+        costs += np.where(leaves < n, np.inf, 0).astype(np.float32)[:, None]  # these ask, the others answer
     best = costs.argmin(axis=2)
-    likes, least = np.zeros(n, np.int64), np.full(n, np.inf, np.float32)
-    likes[leaves] = np.take_along_axis(leaves, best, axis=1)
+    found, least = np.zeros(total, np.int32), np.full(total, np.inf, np.float32)
+    found[leaves] = np.take_along_axis(leaves, best, axis=1) % n
     least[leaves] = np.take_along_axis(costs, best[..., None], axis=2)[..., 0]
-    return likes, least
+    return found[:n], least[:n]
 
 
 def _distances(points: Float[ndarray, "l m k"]) -> Float[ndarray, "l m m"]:
