@@ -34,7 +34,6 @@ FLOORS = (
         "residual",
         "digest",
         "configure",
-        "digest",
     },
     {"io", "store", "report", "engine", "findings"},
     {"data", "nets"},

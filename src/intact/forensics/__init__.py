@@ -15,6 +15,7 @@ from intact.forensics.noise_level import NoiseLevel
 from intact.forensics.patchmatch import PatchMatch
 from intact.forensics.periodic_pattern import PeriodicPattern
 from intact.forensics.resampling import Resampling
+from intact.forensics.residual_correlation import ResidualCorrelation
 
 METHODS: dict[str, type[Examiner]] = {
     "block_dct": BlockDCT,
@@ -31,6 +32,7 @@ METHODS: dict[str, type[Examiner]] = {
     "patchmatch": PatchMatch,
     "periodic_pattern": PeriodicPattern,
     "resampling": Resampling,
+    "residual_correlation": ResidualCorrelation,
 }
 
 __all__ = ["METHODS", "Evidence", "Examiner", "Finding", "Severity"]

@@ -7,7 +7,15 @@ from intact.forge.launder import Launder
 from intact.forge.lesion import Erase, Inject
 from intact.forge.process import Blur, Contrast, Noise, Recompress, Resample, Rewindow
 from intact.forge.remove import Remove
-from intact.forge.series import DoubleSlice, DropSlice, Header, Reorder, SeriesForger, SeriesForgery
+from intact.forge.series import (
+    DoubleSlice,
+    DropSlice,
+    Header,
+    Recycle,
+    Reorder,
+    SeriesForger,
+    SeriesForgery,
+)
 from intact.forge.splice import Splice
 from intact.forge.untouched import Untouched
 
@@ -31,6 +39,7 @@ KINDS: dict[str, type[Forger]] = {
 SERIES_KINDS: dict[str, type[SeriesForger]] = {
     "drop_slice": DropSlice,
     "double_slice": DoubleSlice,
+    "recycle": Recycle,
     "reorder": Reorder,
     "header": Header,
 }
