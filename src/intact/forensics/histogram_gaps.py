@@ -30,8 +30,9 @@ from scipy import fft, ndimage, stats
 from intact.forensics.base import Evidence, Examiner
 from intact.forensics.clone import not_flat
 from intact.forensics.value_phases import common_phases
-from intact.forensics.windows import Odd, cell_histograms, cell_sums, closed, pixels_of, window_sums
+from intact.forensics.windows import SCANNED, Odd, cell_histograms, cell_sums, closed, pixels_of, window_sums
 from intact.image import Image
+from intact.residual import noise_sigma
 
 AROUND = 9  # values, of the running median that a comb stands out from
 EMPTY, STRONG = 0.02, 40.0  # share of empty values, and strength, from which an image has a comb
@@ -45,7 +46,7 @@ AS_ONE = 1.5  # pixels that count as one, as neighbours are alike
 TILTS = np.array([0.4, 0.5, 0.6, 0.7, 0.8, 0.9])  # of Chernoff's bound
 PAINTED = 0.5  # of the pixels are grey, if colour was painted over a grey image
 LEAST = -300.0  # decimal logarithm, below which numbers have no difference
-SURE = 1e-4  # how often chance may give as much, over all places and values
+SURE = 1e-6  # how often chance may give as much, over all places and values
 
 Values = Int[ndarray, "h w"]
 Mask = Bool[ndarray, "h w"]
@@ -89,18 +90,22 @@ class HistogramGaps(Examiner):
     def _examine(self, plane: Float[ndarray, "h w"], valid: Mask, image: Image) -> Evidence:
         if image.pixels.dtype.kind == "f":
             return self._abstain("floating-point values have no gaps")
+        if image.modality in SCANNED:
+            return self._abstain("ultrasound is interpolated between beams: its pixels repeat one another")
         cell = CELL[min(plane.shape) >= LARGE]
         if min(plane.shape) < (WINDOWS[-1] + 1) * cell:
             return self._abstain(f"the image is smaller than {(WINDOWS[-1] + 1) * cell} pixels")
         stored, measured = _grey(image)
         values, valid = _steps(stored, valid & measured & not_flat(stored.astype(np.float32)))
-        if np.count_nonzero(valid) < (WINDOWS[-1] * cell) ** 2:
+        if np.count_nonzero(valid) < (WINDOWS[-1] * cell) ** 2 or not noise_sigma(stored, valid):
             return self._abstain("there are hardly any pixels with noise")
+        new = _new(values, valid)
         odd = [
-            *_filling(values, valid, cell),
-            *_lacking(values, valid, cell),
+            *_filling(values, new, cell),
+            *_lacking(values, new, valid, cell),
             *common_phases(values, valid, cell, WINDOWS, SURE),
         ]
+        odd = [one for one in odd if one.log_p > math.log10(SURE) or one.region.any()]
         return self._told(
             comb_of(values[valid]), min(odd, key=lambda one: one.log_p, default=None), plane.shape
         )
@@ -114,7 +119,7 @@ class HistogramGaps(Examiner):
         )
         log_p = 0.0 if odd is None else min(0.0, odd.log_p + math.log10(3))  # three questions were asked
         p_value = 10.0**log_p
-        if odd is None or p_value > SURE or not odd.region.any():
+        if odd is None or p_value > SURE:
             said = f"No region has values of its own.{history}"
             return Evidence(self.kind, -log_p, np.zeros(shape, np.float32), said, p_value=p_value)
         rows, columns = np.nonzero(odd.region)
@@ -144,6 +149,14 @@ def _steps(stored: Values, valid: Mask) -> tuple[Values, Mask]:
     return np.where(inside, (stored - low) // step, 0), inside
 
 
+def _new(values: Values, valid: Mask) -> Mask:
+    """Pixels that equal neither the one before nor the one above: of a run, or of a ramp, the first."""
+    new = valid.copy()
+    new[:, 1:] &= values[:, 1:] != values[:, :-1]
+    new[1:] &= values[1:] != values[:-1]
+    return new
+
+
 def _filling(values: Values, valid: Mask, cell: int) -> list[Odd]:
     """Windows with more pixels on gaps of the histogram than their brightness gives by chance."""
     counts = np.bincount(values[valid]).astype(np.float64)
@@ -164,22 +177,16 @@ def _filling(values: Values, valid: Mask, cell: int) -> list[Odd]:
         )
         log_p = np.maximum(log_p, LEAST)
         region = closed(on_gap & pixels_of(log_p < math.log10(SURE), size, cell, values.shape), cell)
-        elsewhere = np.count_nonzero(on_gap & ~region)
-        if elsewhere > FILLED * near[gap].sum():  # they are filled everywhere, if unevenly
+        inside, elsewhere = np.count_nonzero(on_gap & region), np.count_nonzero(on_gap & ~region)
+        if elsewhere > min(FILLED * near[gap].sum(), inside / 2):  # gaps are filled elsewhere too
             continue
-        said = (
-            f"fill the gaps of the rest ({np.count_nonzero(on_gap & region):,} have values that only "
-            f"{elsewhere:,} pixels have elsewhere)"
-        )
+        said = f"fill the gaps of the rest ({inside:,} have values that only {elsewhere:,} others have)"
         found.append(Odd(float(log_p.min()), region, said))
     return found
 
 
-def _lacking(values: Values, valid: Mask, cell: int) -> list[Odd]:
+def _lacking(values: Values, new: Mask, valid: Mask, cell: int) -> list[Odd]:
     """Windows without values that neighbouring values and the rest of the image promise."""
-    new = valid.copy()
-    new[:, 1:] &= values[:, 1:] != values[:, :-1]
-    new[1:] &= values[1:] != values[:-1]
     cells = cell_histograms(values, new, cell)
     whole = cells.sum(axis=(0, 1))[None]
     usual = whole / np.maximum(cv2.blur(whole, (NEAR, 1)), 1e-6)

@@ -29,8 +29,9 @@ from scipy import fft, ndimage
 
 from intact.forensics.base import Evidence, Examiner
 from intact.forensics.clone import not_flat
-from intact.forensics.windows import pixels_of, window_sums
+from intact.forensics.windows import SCANNED, pixels_of, window_sums
 from intact.image import Image
+from intact.residual import noise_sigma
 
 SMOOTH = 9  # pixels, of the running median that the global trace stands out from
 PEAK = 50.0  # times the median power: from here an image was resampled as a whole
@@ -80,11 +81,13 @@ class Resampling(Examiner):
     source = "Gallagher, CRV 2005; Popescu & Farid, IEEE TSP 2005"
 
     def _examine(self, plane: Plane, valid: Bool[ndarray, "h w"], image: Image) -> Evidence:
+        if image.modality in SCANNED:
+            return self._abstain("ultrasound is interpolated between beams, differently everywhere")
         if min(plane.shape) < 2 * WINDOWS[0] * STRIP:
             return self._abstain(f"the image is smaller than {2 * WINDOWS[0] * STRIP} pixels")
         plane = np.where(valid, plane, 0).astype(np.float32)
         measured = valid & not_flat(plane)
-        if np.count_nonzero(measured) < (WINDOWS[-1] * STRIP) ** 2:
+        if np.count_nonzero(measured) < (WINDOWS[-1] * STRIP) ** 2 or not noise_sigma(plane, measured):
             return self._abstain("there are hardly any pixels with noise")
         odd = [_oddest(plane, measured, size) for size in WINDOWS]
         peaks = [resampling_peak(turned) for turned in (plane, plane.T)]

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
+# Modalities whose pixels are interpolated between beams: differently everywhere, and neighbours say little.
+SCANNED = ("US", "IVUS")
 LONGEST = 4096  # values of a histogram; beyond, it is wrapped around
 
 Mask = Bool[ndarray, "h w"]

@@ -148,3 +148,10 @@ def test_padding_and_colour_are_no_obstacle():
     assert HistogramGaps().examine(padded).abstained
     colour = np.repeat((plane / 16).astype(np.uint8)[..., None], 3, axis=2)
     assert HistogramGaps().examine(Image(colour, photometric="RGB")).map.shape == plane.shape
+
+
+def test_it_abstains_on_ultrasound_and_drawings():
+    echo = Image(textured().astype(np.uint16), modality="US")
+    assert "beams" in HistogramGaps().examine(echo).abstained
+    bars = np.kron(np.arange(64).reshape(8, 8), np.ones((40, 40))).astype(np.uint8)
+    assert "noise" in HistogramGaps().examine(Image(bars)).abstained

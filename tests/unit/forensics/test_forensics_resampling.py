@@ -114,3 +114,10 @@ def test_what_is_not_finite_is_left_out():
 def test_it_abstains_where_there_is_nothing_to_examine(pixels):
     evidence = Resampling().examine(Image(pixels))
     assert evidence.abstained and evidence.map is None
+
+
+def test_it_abstains_on_ultrasound_and_drawings():
+    echo = Image(noisy().astype(np.uint16), modality="US")
+    assert "beams" in Resampling().examine(echo).abstained
+    bars = np.kron(np.arange(64).reshape(8, 8), np.ones((40, 40))).astype(np.uint8)
+    assert "noise" in Resampling().examine(Image(bars)).abstained
