@@ -82,16 +82,22 @@ def _preambles(series: Series) -> Found:
 
 def _private(series: Series) -> Found:
     """B9: who uses private elements signs for them."""
-    unsigned = those(series, _has_unsigned_elements)
-    if unsigned:
-        severity = Severity.UNUSUAL if few(unsigned, series) and len(series) > 1 else Severity.BENIGN
-        yield at(series, unsigned, "B9", severity, "", "Private elements have no creator")
+    unsigned = [_unsigned_blocks(one) for one in series.instances]
+    odd = [n for n in odd_ones(unsigned) or [] if unsigned[n]]
+    if few(odd, series):
+        said = "Private elements have no creator, unlike those of the other files"
+        yield at(series, odd, "B9", Severity.UNUSUAL, "", said)
+    usual = [n for n, blocks in enumerate(unsigned) if blocks and n not in odd]
+    if usual:
+        yield at(series, usual, "B9", Severity.BENIGN, "", "Private elements have no creator")
 
 
-def _has_unsigned_elements(one: Instance) -> bool:
+def _unsigned_blocks(one: Instance) -> frozenset[tuple[int, int]]:
     tags = {(element.tag.group, element.tag.element) for element in one.header if element.tag.is_private}
-    return any(
-        number > 0xFF and (group, number >> 8) not in tags for group, number in tags if group != MADE_GROUP
+    return frozenset(
+        (group, number >> 8)
+        for group, number in tags
+        if group != MADE_GROUP and number > 0xFF and (group, number >> 8) not in tags
     )
 
 

@@ -13,7 +13,7 @@ from intact.errors import UsageError
 from intact.forensics.continuity import examine_continuity
 from intact.forensics.header import examine_headers
 from intact.forensics.instance import Instance, Series
-from intact.forensics.recycled import Archive
+from intact.forensics.recycled import Archive, describe
 from intact.forge.series import DoubleSlice, DropSlice, Recycle, Reorder
 from intact.io.dicom import read_dicom
 
@@ -142,7 +142,7 @@ def test_a_recycled_series_is_found_beside_its_source(mirror):
         for image in images:
             object.__setattr__(image.identity, "path", f"{name}/{image.identity.path}")
             kept[image.identity.path] = image
-        findings = shelf.examine(images)
+        findings = shelf.examine(found for one in images for found in describe(one))
     (finding,) = findings
     assert "another patient" in finding.explanation and ("mirrored left" in finding.explanation) == mirror
 
