@@ -48,8 +48,8 @@ WINDOW = 7  # pixels: side of the windows that are compared
 ALIKE = 0.55  # correlation of two windows that show the same
 AROUND = 64  # pixels around the matches within which their region is told
 OVERLAP = 0.1  # share of a region that may lie in its like
-COPIED = 0.6  # correlation of noise above which it was copied: mirrored ribs of sharp images reach 0.53
-SURE = 1e-8  # p-value from which on a copy is believed: tables and bones of genuine images reach 1e-7
+COPIED = 0.55  # correlation of noise above which it was copied: mirrored ribs of genuine images reach 0.48
+SURE = 1e-6  # p-value below which a copy is believed: the same ribs reach 6e-5
 # What is mirrored across a key-point's direction has its rows of cells, and its turns, in reverse.
 MIRRORED = np.arange(128).reshape(4, 4, 8)[::-1][:, :, [0, 7, 6, 5, 4, 3, 2, 1]].ravel()
 
