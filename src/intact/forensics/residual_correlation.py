@@ -10,9 +10,9 @@ symmetry shares anatomy, not noise.
 
 Differs from the papers: there is one image and no fingerprint. The highest peaks are only hints. At the
 shift of each, the local correlation shows which region repeats. It is believed if what is no edge in it
-repeats beyond what twins reach (`clone.py`), and no longer some pixels beside, so that symmetric bones
-and tables, grids and other patterns that repeat everywhere raise no alarm. The p-value is that of a
-Gaussian correlation of white noise, over all shifts and places.
+repeats, in the body, more than symmetric anatomy does, and no longer two pixels beside, so that bones,
+tables, grids and other patterns that repeat everywhere raise no alarm. The p-value is that of a Gaussian
+correlation of white noise, over all shifts and places.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from numpy import ndarray
 from scipy import fft, ndimage, stats
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.clone import BESIDE, COPIED, FALLS_TO, TWINS, not_flat
+from intact.forensics.clone import not_flat
 from intact.image import Image
 from intact.residual import correlation, noise_sigma, without_structure
 from intact.segment.anatomy import body
@@ -46,6 +46,9 @@ STRIDE = 4  # pixels between places that are looked at first
 LITTLE = 0.05  # of the image: a body that is smaller was not recognised
 ALIKE = 0.5  # local correlation of a region that repeats
 SMOOTH = 60  # pixels of it that are no edge, at least
+TWINS = 0.3  # correlation that smooth parts of symmetric anatomy reach, more in few pixels
+COPIED = 0.5  # above it, noise was copied
+BESIDE, FALLS_TO = 2, 0.5  # pixels away from a copy its likeness is gone; of anatomy, it is not
 TINY = np.float32(1e-20)  # keeps an image without any noise from dividing by zero
 
 Field = Float[ndarray, "h w"]
@@ -114,7 +117,7 @@ class ResidualCorrelation(Examiner):
         said = (
             f"{int(best.mask.sum()):,} pixels from row {top}, column {left} on are a region and its "
             f"{'mirrored ' if best.mirrored else ''}copy: their noise, which never repeats, occurs twice "
-            f"(correlation {best.correlation:.2f}; genuine likeness reaches {TWINS})."
+            f"(correlation {best.correlation:.2f}; chance and anatomy explain {TWINS})."
         )
         return Evidence(self.kind, best.correlation, found, said, p_value=best.p_value)
 
@@ -137,10 +140,12 @@ class _Pair:
         """Regions whose noise is that of the other, at the shifts of the highest peaks."""
         found = []
         for shift in self._hints():
-            if self._alike(shift, STRIDE).sum() * STRIDE**2 >= SMOOTH:
-                repeat = self._confirmed(
-                    _largest(self._alike(shift, 1) & self._apart(shift), self.ours), shift
-                )
+            if self._alike(shift, STRIDE).sum() * STRIDE**2 < SMOOTH:
+                continue
+            alike = self._alike(shift, 1) & self._apart(shift)
+            smooth = self.ours & self._moved(shift)[1]
+            if np.count_nonzero(alike & smooth) >= SMOOTH:
+                repeat = self._confirmed(_largest(alike, smooth), smooth, shift)
                 found += [repeat] if repeat is not None else []
         return found
 
@@ -175,8 +180,10 @@ class _Pair:
         sharp[len(peaks) // 2 + 1 :] = 0.0
         if not self.mirrored:
             sharp[:APART, :APART] = sharp[:APART, -APART:] = 0.0
-        order = np.argpartition(sharp.ravel(), -PEAKS)[-PEAKS:]
-        return [(int(at) // peaks.shape[1], int(at) % peaks.shape[1]) for at in order if sharp.flat[at] > 0]
+        tops = np.flatnonzero(sharp > 0)
+        if len(tops) > PEAKS:
+            tops = tops[np.argpartition(sharp.flat[tops], -PEAKS)[-PEAKS:]]
+        return [(int(at) // peaks.shape[1], int(at) % peaks.shape[1]) for at in tops]
 
     def _partners(self, shift: Shift) -> tuple[ndarray, ndarray]:
         """Row and column of the image that each row and column are compared with."""
@@ -186,12 +193,12 @@ class _Pair:
 
     def _apart(self, shift: Shift) -> Mask:
         """Pixels that are not compared with themselves, nor with a neighbour."""
-        down, right = (np.abs(at - np.arange(len(at))) for at in self._partners(shift))
-        return np.asarray(np.hypot(down[:, None], right[None]) >= APART)
+        down, right = ((at - np.arange(len(at))) ** 2 for at in self._partners(shift))
+        return np.asarray(down[:, None] + right[None] >= APART**2)
 
-    def _confirmed(self, region: Mask, shift: Shift) -> Repeat | None:
+    def _confirmed(self, region: Mask, smooth: Mask, shift: Shift) -> Repeat | None:
         """The repeat, if noise that is no edge repeats at this shift, and not beside it."""
-        smooth = region & self.ours & self._moved(shift)[1]
+        smooth = smooth & region
         count = np.count_nonzero(smooth)
         if count < SMOOTH:
             return None
