@@ -10,9 +10,9 @@ symmetry shares anatomy, not noise.
 
 Differs from the papers: there is one image and no fingerprint. The highest peaks are only hints. At the
 shift of each, the local correlation shows which region repeats. It is believed if what is no edge in it
-repeats, in the body, more than symmetric anatomy does, and no longer two pixels beside, so that bones,
+repeats more than symmetric anatomy does, and no longer two pixels beside, so that bones,
 tables, grids and other patterns that repeat everywhere raise no alarm. The p-value is that of a Gaussian
-correlation of white noise, over all shifts and places.
+correlation of white noise, over all shifts and places. Only the body is examined.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from intact.image import Image
 from intact.residual import correlation, noise_sigma, without_structure
 from intact.segment.anatomy import body
 
-BLUR = 1.5  # sigma of the blur whose difference to the image counts as noise, in pixels
-EDGE = 7  # pixels: side of the surroundings of an edge in which it is felt
+MEDIAN = 5  # pixels: side of the median whose difference to the image counts as noise; steps pass it
+EDGE = 5  # pixels: side of the surroundings of an edge that are left out
 LEAST_SIGMA = 0.2  # of a stored step: with less, rounding and compression decide what is alike
 SMALLEST = 64  # pixels: side of the image
 FEWEST = 1000  # pixels that are not flat
@@ -98,9 +98,9 @@ class ResidualCorrelation(Examiner):
         sigma = noise_sigma(plane, valid)
         if image.pixels.dtype.kind != "f" and sigma < LEAST_SIGMA:
             return self._abstain(f"there is no noise to compare (standard deviation {sigma:.2f})")
-        noise = without_structure(plane - cv2.GaussianBlur(plane, (0, 0), BLUR), valid)
-        white = _whitened(noise * valid)
+        noise = without_structure(plane - cv2.medianBlur(plane, MEDIAN), valid)
         smooth = valid & ~_near_edges(noise)
+        white = _whitened(noise * smooth)
         pairs = [_Pair(white, smooth, window=self.window, mirrored=mirrored) for mirrored in (False, True)]
         repeats = [repeat for pair in pairs for repeat in pair.repeats()]
         return self._told(repeats, plane.shape)
@@ -226,7 +226,7 @@ def _body(image: Image) -> Mask:
 
 
 def _near_edges(noise: Field) -> Mask:
-    """Where a residual was cut, and as far around as the blur brings that."""
+    """Where a residual was cut, and around."""
     cut = np.abs(noise) >= np.abs(noise).max()
     return cv2.dilate(cut.astype(np.uint8), np.ones((EDGE, EDGE), np.uint8)) > 0
 
