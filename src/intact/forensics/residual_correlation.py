@@ -49,6 +49,7 @@ SMOOTH = 60  # pixels of it that are no edge, at least
 TWINS = 0.3  # correlation that smooth parts of symmetric anatomy reach, more in few pixels
 COPIED = 0.5  # above it, noise was copied
 BESIDE, FALLS_TO = 2, 0.5  # pixels away from a copy its likeness is gone; of anatomy, it is not
+NEAR = 3  # pixels over which white noise may still be correlated with itself
 TINY = np.float32(1e-20)  # keeps an image without any noise from dividing by zero
 
 Field = Float[ndarray, "h w"]
@@ -62,7 +63,7 @@ class Repeat:
 
     Args:
         mask: It and its copy.
-        correlation: Of their noise, edges left out.
+        correlation: Of their noise, edges left out and values cut to their median.
         p_value: How often white noise would repeat so well, over all shifts and places.
         mirrored: Whether the copy is mirrored left to right.
     """
@@ -134,6 +135,7 @@ class _Pair:
         turn = slice(None, None, -1 if mirrored else 1)
         self.other, theirs = (np.ascontiguousarray(each[:, turn]) for each in (white, smooth))
         self.energy = self._around(white * white)
+        self.spread = _spread(white)
         self.four = [np.tile(each, (2, 2)) for each in (self.other, theirs, self.energy[:, turn])]
 
     def repeats(self) -> list[Repeat]:
@@ -206,7 +208,7 @@ class _Pair:
         away = ((-BESIDE, 0), (BESIDE, 0), (0, -BESIDE), (0, BESIDE))
         beside = max(self._likeness(smooth, (shift[0] + dy, shift[1] + dx)) for dy, dx in away)
         tests = float(region.size) ** 2
-        p_value = tests * float(stats.norm.sf((best - TWINS) * np.sqrt(count)))
+        p_value = tests * float(stats.norm.sf((best - TWINS) * np.sqrt(count / self.spread)))
         if best < COPIED or beside > FALLS_TO * best or p_value >= 1.0:
             return None
         rows, columns = self._partners(shift)
@@ -216,7 +218,10 @@ class _Pair:
         return Repeat(both, best, p_value, self.mirrored)
 
     def _likeness(self, mask: Mask, shift: Shift) -> float:
-        return correlation(self.one[mask], self._moved(shift)[0][mask])
+        """Correlation of what is cut to its median: noise is alike everywhere, anatomy where it is strong."""
+        values = [each[mask] for each in (self.one, self._moved(shift)[0])]
+        limits = [float(np.median(np.abs(each))) for each in values]
+        return correlation(*(np.clip(each, -top, top) for each, top in zip(values, limits, strict=True)))
 
 
 def _body(image: Image) -> Mask:
@@ -243,6 +248,13 @@ def _whitened(noise: Field) -> Field:
         near *= np.expand_dims(np.exp(-(lags**2) / (2 * LAG**2)), 1 - axis)
     power = np.abs(fft.rfft2(near))
     return np.asarray(fft.irfft2(raw / np.sqrt(power + WEAK * power.mean() + TINY), noise.shape))
+
+
+def _spread(white: Field) -> float:
+    """How many pixels count as one: the sum of squares of what correlation with neighbours is left."""
+    power = np.abs(fft.rfft2(white)) ** 2
+    near = np.roll(fft.irfft2(power, white.shape), (NEAR, NEAR), (0, 1))[: 2 * NEAR + 1, : 2 * NEAR + 1]
+    return float(((near / (near.max() + TINY)) ** 2).sum())
 
 
 def _largest(alike: Mask, smooth: Mask) -> Mask:
