@@ -10,9 +10,9 @@ symmetry shares anatomy, not noise.
 
 Differs from the papers: there is one image and no fingerprint. The highest peaks are only hints. At the
 shift of each, the local correlation shows which region repeats. It is believed if what is no edge in it
-repeats beyond what twins reach (`clone.py`), and no longer some pixels beside, so that symmetric bones
-and tables, grids and other patterns that repeat everywhere raise no alarm. The p-value is that of a
-Gaussian correlation of white noise, over all shifts and places.
+repeats more than symmetric anatomy does, and no longer two pixels beside, so that bones,
+tables, grids and other patterns that repeat everywhere raise no alarm. The p-value is that of a Gaussian
+correlation of white noise, over all shifts and places. Only the body is examined.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from numpy import ndarray
 from scipy import fft, ndimage, stats
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.clone import BESIDE, COPIED, FALLS_TO, TWINS, not_flat
+from intact.forensics.clone import not_flat
 from intact.image import Image
 from intact.residual import correlation, noise_sigma, without_structure
 from intact.segment.anatomy import body
 
-BLUR = 1.5  # sigma of the blur whose difference to the image counts as noise, in pixels
-EDGE = 7  # pixels: side of the surroundings of an edge in which it is felt
+MEDIAN = 5  # pixels: side of the median whose difference to the image counts as noise; steps pass it
+EDGE = 5  # pixels: side of the surroundings of an edge that are left out
 LEAST_SIGMA = 0.2  # of a stored step: with less, rounding and compression decide what is alike
 SMALLEST = 64  # pixels: side of the image
 FEWEST = 1000  # pixels that are not flat
@@ -46,6 +46,10 @@ STRIDE = 4  # pixels between places that are looked at first
 LITTLE = 0.05  # of the image: a body that is smaller was not recognised
 ALIKE = 0.5  # local correlation of a region that repeats
 SMOOTH = 60  # pixels of it that are no edge, at least
+TWINS = 0.3  # correlation that smooth parts of symmetric anatomy reach, more in few pixels
+COPIED = 0.5  # above it, noise was copied
+BESIDE, FALLS_TO = 2, 0.5  # pixels away from a copy its likeness is gone; of anatomy, it is not
+NEAR = 3  # pixels over which white noise may still be correlated with itself
 TINY = np.float32(1e-20)  # keeps an image without any noise from dividing by zero
 
 Field = Float[ndarray, "h w"]
@@ -59,7 +63,7 @@ class Repeat:
 
     Args:
         mask: It and its copy.
-        correlation: Of their noise, edges left out.
+        correlation: Of their noise, edges left out and values cut to their median.
         p_value: How often white noise would repeat so well, over all shifts and places.
         mirrored: Whether the copy is mirrored left to right.
     """
@@ -95,9 +99,9 @@ class ResidualCorrelation(Examiner):
         sigma = noise_sigma(plane, valid)
         if image.pixels.dtype.kind != "f" and sigma < LEAST_SIGMA:
             return self._abstain(f"there is no noise to compare (standard deviation {sigma:.2f})")
-        noise = without_structure(plane - cv2.GaussianBlur(plane, (0, 0), BLUR), valid)
-        white = _whitened(noise * valid)
+        noise = without_structure(plane - cv2.medianBlur(plane, MEDIAN), valid)
         smooth = valid & ~_near_edges(noise)
+        white = _whitened(noise * smooth)
         pairs = [_Pair(white, smooth, window=self.window, mirrored=mirrored) for mirrored in (False, True)]
         repeats = [repeat for pair in pairs for repeat in pair.repeats()]
         return self._told(repeats, plane.shape)
@@ -114,7 +118,7 @@ class ResidualCorrelation(Examiner):
         said = (
             f"{int(best.mask.sum()):,} pixels from row {top}, column {left} on are a region and its "
             f"{'mirrored ' if best.mirrored else ''}copy: their noise, which never repeats, occurs twice "
-            f"(correlation {best.correlation:.2f}; genuine likeness reaches {TWINS})."
+            f"(correlation {best.correlation:.2f}; chance and anatomy explain {TWINS})."
         )
         return Evidence(self.kind, best.correlation, found, said, p_value=best.p_value)
 
@@ -131,16 +135,19 @@ class _Pair:
         turn = slice(None, None, -1 if mirrored else 1)
         self.other, theirs = (np.ascontiguousarray(each[:, turn]) for each in (white, smooth))
         self.energy = self._around(white * white)
+        self.spread = _spread(white)
         self.four = [np.tile(each, (2, 2)) for each in (self.other, theirs, self.energy[:, turn])]
 
     def repeats(self) -> list[Repeat]:
         """Regions whose noise is that of the other, at the shifts of the highest peaks."""
         found = []
         for shift in self._hints():
-            if self._alike(shift, STRIDE).sum() * STRIDE**2 >= SMOOTH:
-                repeat = self._confirmed(
-                    _largest(self._alike(shift, 1) & self._apart(shift), self.ours), shift
-                )
+            if self._alike(shift, STRIDE).sum() * STRIDE**2 < SMOOTH:
+                continue
+            alike = self._alike(shift, 1) & self._apart(shift)
+            smooth = self.ours & self._moved(shift)[1]
+            if np.count_nonzero(alike & smooth) >= SMOOTH:
+                repeat = self._confirmed(_largest(alike, smooth), smooth, shift)
                 found += [repeat] if repeat is not None else []
         return found
 
@@ -175,8 +182,10 @@ class _Pair:
         sharp[len(peaks) // 2 + 1 :] = 0.0
         if not self.mirrored:
             sharp[:APART, :APART] = sharp[:APART, -APART:] = 0.0
-        order = np.argpartition(sharp.ravel(), -PEAKS)[-PEAKS:]
-        return [(int(at) // peaks.shape[1], int(at) % peaks.shape[1]) for at in order if sharp.flat[at] > 0]
+        tops = np.flatnonzero(sharp > 0)
+        if len(tops) > PEAKS:
+            tops = tops[np.argpartition(sharp.flat[tops], -PEAKS)[-PEAKS:]]
+        return [(int(at) // peaks.shape[1], int(at) % peaks.shape[1]) for at in tops]
 
     def _partners(self, shift: Shift) -> tuple[ndarray, ndarray]:
         """Row and column of the image that each row and column are compared with."""
@@ -186,12 +195,12 @@ class _Pair:
 
     def _apart(self, shift: Shift) -> Mask:
         """Pixels that are not compared with themselves, nor with a neighbour."""
-        down, right = (np.abs(at - np.arange(len(at))) for at in self._partners(shift))
-        return np.asarray(np.hypot(down[:, None], right[None]) >= APART)
+        down, right = ((at - np.arange(len(at))) ** 2 for at in self._partners(shift))
+        return np.asarray(down[:, None] + right[None] >= APART**2)
 
-    def _confirmed(self, region: Mask, shift: Shift) -> Repeat | None:
+    def _confirmed(self, region: Mask, smooth: Mask, shift: Shift) -> Repeat | None:
         """The repeat, if noise that is no edge repeats at this shift, and not beside it."""
-        smooth = region & self.ours & self._moved(shift)[1]
+        smooth = smooth & region
         count = np.count_nonzero(smooth)
         if count < SMOOTH:
             return None
@@ -199,7 +208,7 @@ class _Pair:
         away = ((-BESIDE, 0), (BESIDE, 0), (0, -BESIDE), (0, BESIDE))
         beside = max(self._likeness(smooth, (shift[0] + dy, shift[1] + dx)) for dy, dx in away)
         tests = float(region.size) ** 2
-        p_value = tests * float(stats.norm.sf((best - TWINS) * np.sqrt(count)))
+        p_value = tests * float(stats.norm.sf((best - TWINS) * np.sqrt(count / self.spread)))
         if best < COPIED or beside > FALLS_TO * best or p_value >= 1.0:
             return None
         rows, columns = self._partners(shift)
@@ -209,7 +218,10 @@ class _Pair:
         return Repeat(both, best, p_value, self.mirrored)
 
     def _likeness(self, mask: Mask, shift: Shift) -> float:
-        return correlation(self.one[mask], self._moved(shift)[0][mask])
+        """Correlation of what is cut to its median: noise is alike everywhere, anatomy where it is strong."""
+        values = [each[mask] for each in (self.one, self._moved(shift)[0])]
+        limits = [float(np.median(np.abs(each))) for each in values]
+        return correlation(*(np.clip(each, -top, top) for each, top in zip(values, limits, strict=True)))
 
 
 def _body(image: Image) -> Mask:
@@ -219,7 +231,7 @@ def _body(image: Image) -> Mask:
 
 
 def _near_edges(noise: Field) -> Mask:
-    """Where a residual was cut, and as far around as the blur brings that."""
+    """Where a residual was cut, and around."""
     cut = np.abs(noise) >= np.abs(noise).max()
     return cv2.dilate(cut.astype(np.uint8), np.ones((EDGE, EDGE), np.uint8)) > 0
 
@@ -236,6 +248,13 @@ def _whitened(noise: Field) -> Field:
         near *= np.expand_dims(np.exp(-(lags**2) / (2 * LAG**2)), 1 - axis)
     power = np.abs(fft.rfft2(near))
     return np.asarray(fft.irfft2(raw / np.sqrt(power + WEAK * power.mean() + TINY), noise.shape))
+
+
+def _spread(white: Field) -> float:
+    """How many pixels count as one: the sum of squares of what correlation with neighbours is left."""
+    power = np.abs(fft.rfft2(white)) ** 2
+    near = np.roll(fft.irfft2(power, white.shape), (NEAR, NEAR), (0, 1))[: 2 * NEAR + 1, : 2 * NEAR + 1]
+    return float(((near / (near.max() + TINY)) ** 2).sum())
 
 
 def _largest(alike: Mask, smooth: Mask) -> Mask:
