@@ -14,6 +14,7 @@ DIRECTIONS = 6  # along which features differ most, that the tree splits by
 ROUNDS = 2  # of propagation and random search
 REACH = (4, 1)  # pixels: how far random search reaches, one time after the other
 
+Field = Float[ndarray, "h w"]
 Places = Int[ndarray, "n 2"]
 Features = Float[ndarray, "n k"]
 
@@ -31,18 +32,13 @@ def nearest(
         seed: Of chance.
     """
     rng = np.random.default_rng(seed)
-    _, axes = np.linalg.eigh(np.cov(features.T))
-    axes = np.ascontiguousarray(axes[:, ::-1], np.float32)
-    alone = features is likes
-    features = features @ axes
-    likes = features if alone else likes @ axes
     # A frame of one pixel around the places, so that each has neighbours and a single number.
     width = int(places[:, 1].max()) + 3
     rows, columns = (places.T + 1).astype(np.int32)
     flat = rows * width + columns
     numbers = np.full((int(rows.max()) + 2) * width, -1, np.int32)
     numbers[flat] = np.arange(len(places))
-    found, costs = _leaves(features, likes, places, apart, rng)
+    found, costs = in_leaves(features, likes, places, apart, rng)
 
     def improve(ours: Int[ndarray, "m"], wanted: Int[ndarray, "m"]) -> None:
         """Take what lies where it is wanted, if it is more alike; what leaves the frame is no matter."""
@@ -73,17 +69,30 @@ def nearest(
     return found
 
 
-def _leaves(
+def in_leaves(
     features: Features, likes: Features, places: Places, apart: float, rng: np.random.Generator
 ) -> tuple[Int[ndarray, "n"], Float[ndarray, "n"]]:
-    """Each place's nearest one in the same leaf of a tree, and its distance squared."""
+    """Each place's nearest one in the same leaf of a tree of projections, and the distance squared.
+
+    Args:
+        features: float32, of the places.
+        likes: float32, of the places as likes.
+        places: Row and column.
+        apart: Pixels between a place and its like, at least.
+        rng: Turns the directions along which the tree splits.
+
+    Returns:
+        Numbers of places, and distances; inf where a leaf holds none so far apart.
+    """
     n = len(features)
     alone = features is likes
     both = features if alone else np.vstack([features, likes])
     total = len(both)
     levels = max(math.ceil(math.log2(total / LEAF)), 0)
     leaves = np.concatenate([np.arange(total), rng.integers(0, total, (LEAF << levels) - total)])[None]
-    along = np.ascontiguousarray(both[:, :DIRECTIONS].T)
+    _, axes = np.linalg.eigh(np.cov(features.T))
+    turn = np.linalg.qr(rng.normal(size=(DIRECTIONS, DIRECTIONS)))[0]
+    along = np.ascontiguousarray((both @ (axes[:, ::-1][:, :DIRECTIONS] @ turn).astype(np.float32)).T)
     for level in range(levels):
         values = along[level % DIRECTIONS][leaves]
         order = np.argpartition(values, values.shape[1] // 2, axis=1)
@@ -116,7 +125,8 @@ def fit_error(offsets: Float[ndarray, "h w"], radius: int) -> Float[ndarray, "h 
     disc = (at[:, None] ** 2 + at**2 <= radius**2).astype(np.float64)
     basis = [disc, at[:, None] * disc, at * disc]  # orthogonal, as the disc is symmetric
     exact = offsets.astype(np.float64)
-    error = cv2.filter2D(exact * exact, cv2.CV_64F, disc)
+    error: Field = cv2.filter2D(exact * exact, cv2.CV_64F, disc)
     for one in basis:
-        error -= cv2.filter2D(exact, cv2.CV_64F, one / np.sqrt((one * one).sum())) ** 2
+        part: Field = cv2.filter2D(exact, cv2.CV_64F, one / np.sqrt((one * one).sum()))
+        error = error - part**2
     return np.maximum(error, 0)

@@ -7,10 +7,11 @@ without order; those of a copy are a linear function of the place, whatever was 
 
 Differs from the paper: the search begins with the leaves of a tree of projections instead of chance
 (Olonetsky & Avidan, "TreeCANN", ECCV 2012), so that two rounds do for eight, and all pixels take
-their neighbours' offsets at once; brightness itself is not compared; magnitudes have the
-same noise each; discs are also compared with somewhat larger ones, for scaled copies; large images are searched at a half or less of their size; and a region is believed only where
-the noise repeats under the map that was fitted to it (`affine_clone.py`), so that symmetric anatomy
-raises no alarm. Distances and areas are smaller, for small lesions.
+their neighbours' offsets at once; brightness itself is not compared, and the magnitudes have the same
+noise each; discs are also compared with somewhat larger ones, for scaled copies; large images are
+searched at a half or less of their size; and instead of asking that a region's like be one too, it is
+believed only where the noise repeats under the map that was fitted to it (`affine_clone.py`), so that
+symmetric anatomy raises no alarm. Distances and areas are smaller, for small lesions.
 """
 
 from __future__ import annotations
@@ -27,16 +28,11 @@ from scipy import ndimage
 from intact.forensics.affine_clone import confirm_all, told
 from intact.forensics.affine_map import Map, Mask, fitted
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.clone import enough_texture, not_flat
 from intact.forensics.dense_field import Places, fit_error, nearest
+from intact.forensics.searched import searched
 from intact.forensics.zernike import magnitudes
 from intact.image import Image
-from intact.residual import noise_sigma
 
-PIXELS = 300 * 300  # that are searched; images with more are made smaller by a whole number
-SMALLEST = 4  # which is this at most
-LEAST_SIGMA = 0.2  # of a stored step: with less, rounding and compression decide what is alike
-FEWEST = 200  # places with more than noise
 MEDIAN = 5  # side of the median filter on offsets, in pixels
 FIT_RADIUS = 4  # of the disc in which offsets are fitted, in pixels
 FIT = 300 / 113  # mean square error up to which they are linear, in pixels squared (the authors' 300 in all)
@@ -65,32 +61,19 @@ class PatchMatch(Examiner):
     scales: tuple[float, ...] = (1.0, 1.2)
 
     def _examine(self, plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image) -> Evidence:
-        if min(plane.shape) < 4 * self.diameter:
-            return self._abstain(f"the image is smaller than {4 * self.diameter} pixels")
-        if not valid.any():
-            return self._abstain("nothing was measured")
-        plane = np.where(valid, plane - np.median(plane[valid]), 0).astype(np.float32)
-        valid = valid & not_flat(plane)
-        sigma = noise_sigma(plane, valid)
-        if image.pixels.dtype.kind != "f" and sigma < LEAST_SIGMA:
-            return self._abstain(f"there is no noise to compare (standard deviation {sigma:.2f})")
-        times = min(math.ceil(math.sqrt(plane.size / PIXELS)), SMALLEST)
-        small = _smaller(plane, times)
-        seen = _smaller(valid.astype(np.float32), times) > 0.5
-        chosen = enough_texture(small, seen, self.diameter, noise_sigma(small, seen))
-        places = np.argwhere(chosen)
-        if len(places) < FEWEST:
-            return self._abstain("there are hardly any places with more than noise")
-        features = magnitudes(small, self.diameter)[chosen]
+        where = searched(plane, valid, image, self.diameter)
+        if isinstance(where, str):
+            return self._abstain(where)
+        features = magnitudes(where.small, self.diameter)[where.chosen]
         found = []
         for scale in self.scales:
             larger = round(self.diameter * scale)
-            others = features if larger == self.diameter else magnitudes(small, larger)[chosen]
-            likes = nearest(features, others, places, self.apart)
-            found += linear_regions(places, likes, small.shape, self._area(image, times))
+            others = features if larger == self.diameter else magnitudes(where.small, larger)[where.chosen]
+            likes = nearest(features, others, where.places, self.apart)
+            found += linear_regions(where.places, likes, where.small.shape, self._area(image, where.times))
         found.sort(key=lambda region: -int(region[0].sum()))
-        whole = [_enlarged(mask, matrix, times, plane.shape, self.diameter) for mask, matrix in found]
-        return told(plane.shape, confirm_all(plane, valid, whole))
+        whole = [where.enlarged(mask, matrix, self.diameter) for mask, matrix in found]
+        return told(plane.shape, confirm_all(where.plane, where.valid, whole))
 
     def _area(self, image: Image, times: int) -> int:
         if image.spacing is None:
@@ -140,23 +123,3 @@ def _mapped_together(own: Places, theirs: Float[ndarray, "n 2"]) -> tuple[Places
             return own[:0], matrix
         matrix = fitted(own[close], theirs[close])
     return own[close], matrix
-
-
-def _enlarged(mask: Mask, matrix: Map, times: int, shape: tuple[int, ...], diameter: int) -> tuple[Mask, Map]:
-    """A region in pixels of the image, with the discs around its places; and its map."""
-    discs = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
-    small = cv2.dilate(mask.astype(np.uint8), discs)
-    large = np.kron(small, np.ones((times, times), np.uint8))
-    whole = np.zeros(shape, bool)
-    whole[: large.shape[0], : large.shape[1]] = large > 0
-    # A pixel of the searched image lies in the middle of those that it stands for.
-    middle = (times - 1) / 2
-    turn = matrix[:, :2]
-    return whole, np.column_stack([turn, times * matrix[:, 2] + middle - turn @ (middle, middle)])
-
-
-def _smaller(plane: Float[ndarray, "h w"], times: int) -> Float[ndarray, "h2 w2"]:
-    """The plane at a fraction of its size; what does not fill a pixel is left out."""
-    height, width = (n // times for n in plane.shape)
-    whole = np.ascontiguousarray(plane[: height * times, : width * times])
-    return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA) if times > 1 else whole
