@@ -14,11 +14,22 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
-from numpy import ndarray
-from scipy import ndimage, stats
+from scipy import stats
 
-from intact.forensics.clone import BESIDE, COPIED, FALLS_TO, NOISE, SEAM, TWINS
+from intact.forensics.affine_map import (
+    Box,
+    Field,
+    Map,
+    Mask,
+    box_of,
+    inverse,
+    mapped,
+    opencv,
+    plausible,
+    refined,
+)
+from intact.forensics.base import Evidence
+from intact.forensics.clone import BESIDE, COPIED, FALLS_TO, MOST, NOISE, SEAM, TWINS
 from intact.residual import LOUD
 
 FINE = 0.8  # sigma of the blur whose difference to the image counts as noise, in pixels
@@ -27,24 +38,12 @@ AROUND = 8  # pixels: how far away likeness is compared with what it is at the c
 SURE = 1e-3  # p-value above which nothing is said
 APART = 10.0  # pixels between a pixel and its like, at least: nearer, noise is like itself
 FEWEST = 40  # pixels of noise that can be compared
-LARGEST = 3.0  # enlargement, and its inverse, up to which a map is believed
-SKEW = 1.6  # ratio of the enlargements along two axes, at most
 # Sigmas of the blurs under which a map is refined, one after another, in pixels; and what to try next.
 BLURS = ((1.2, 0.0), (0.0,), (2.5, 1.2, 0.0))
-STEPS = 12  # of refinement under each, at most
-SETTLED = 0.02  # pixels; a step below which it ends
-DAMPING = 0.1  # of its steps
-MOST = 3000  # pixels that refinement looks at
-MARGIN = 12  # pixels around a region within which it looks
 TRIED = 600  # maps: three searches over six numbers to half a pixel, each looked at from both sides
 
 _AWAY = np.arange(-AROUND, AROUND + 1)
 _BESIDE = np.hypot(_AWAY[:, None], _AWAY) >= BESIDE - 0.1
-
-Field = Float[ndarray, "h w"]
-Mask = Bool[ndarray, "h w"]
-Map = Float[ndarray, "2 3"]
-Box = tuple[slice, slice]
 
 
 class Likeness(NamedTuple):
@@ -97,15 +96,15 @@ def confirm(plane: Field, valid: Mask, mask: Mask, matrix: Map, tests: int) -> A
         None where the noise does not repeat, or where there is too little of it.
     """
     inside = mask & valid
-    if np.count_nonzero(inside) < FEWEST or not _plausible(matrix):
+    if np.count_nonzero(inside) < FEWEST or not plausible(matrix):
         return None
     fine = np.abs(plane - cv2.GaussianBlur(plane, (0, 0), FINE))[valid]
     sigma = 1.4826 * float(np.median(fine))
     if not sigma:
         return None
     for blurs in BLURS:
-        exact = _refined(plane, inside, np.asarray(matrix, np.float64), blurs)
-        if not _plausible(exact):
+        exact = refined(plane, inside, np.asarray(matrix, np.float64), blurs)
+        if not plausible(exact):
             continue
         other = mapped(inside, exact) & valid
         # What was resampled is smoother than what it came from, and nobody knows which is which.
@@ -116,25 +115,42 @@ def confirm(plane: Field, valid: Mask, mask: Mask, matrix: Map, tests: int) -> A
     return None
 
 
-def mapped(mask: Mask, matrix: Map) -> Mask:
-    """Where a map takes a region; what leaves the frame is lost."""
-    height, width = mask.shape
-    return (
-        cv2.warpAffine(mask.astype(np.uint8), _swapped(matrix), (width, height), flags=cv2.INTER_NEAREST) > 0
+def confirm_all(plane: Field, valid: Mask, regions: list[tuple[Mask, Map]]) -> list[AffineClone]:
+    """Of regions and their maps those that `confirm` believes, the surest first.
+
+    Args:
+        plane: float32, the image; finite everywhere.
+        valid: Where there is anything to compare.
+        regions: The likeliest first; no more than so many are asked about.
+    """
+    asked = np.zeros(plane.shape, bool)
+    fresh = []
+    for mask, matrix in regions:
+        # The other way round it is the same question.
+        if np.count_nonzero(mask & asked) <= np.count_nonzero(mask) / 2 and plausible(matrix):
+            fresh.append((mask, matrix))
+            asked |= mapped(mask, matrix)
+    fresh = fresh[:MOST]
+    found = [confirm(plane, valid, mask, matrix, tests=len(fresh)) for mask, matrix in fresh]
+    return sorted((clone for clone in found if clone), key=lambda clone: clone.p_value)
+
+
+def told(shape: tuple[int, ...], clones: list[AffineClone]) -> Evidence:
+    """What clones, the surest first, come to."""
+    found = np.zeros(shape, np.float32)
+    for clone in clones:
+        found[clone.both] = np.maximum(found[clone.both], min(clone.correlation, 1.0))
+    if not clones:
+        said = "No two regions that look alike share their noise."
+        return Evidence("copy-move", 0.0, found, said, p_value=1.0)
+    best = clones[0]
+    top, left = np.argwhere(best.mask).min(axis=0)
+    said = (
+        f"{int(best.mask.sum()):,} pixels around row {top}, column {left} and those {words(best)} have the "
+        f"same noise (correlation {best.correlation:.2f}; {TWINS} is what genuine likeness reaches): one is "
+        "a copy of the other."
     )
-
-
-def inverse(matrix: Map) -> Map:
-    """The map back."""
-    back = np.linalg.inv(matrix[:, :2])
-    return np.hstack([back, -back @ matrix[:, 2:]])
-
-
-def fitted(places: Float[ndarray, "n 2"], likes: Float[ndarray, "n 2"]) -> Map:
-    """The map that takes places to their likes with the least squared error."""
-    known = np.column_stack([places, np.ones(len(places))])
-    solution, *_ = np.linalg.lstsq(known, likes, rcond=None)
-    return np.ascontiguousarray(solution.T)
+    return Evidence("copy-move", min(best.correlation, 1.0), found, said, p_value=best.p_value)
 
 
 def words(clone: AffineClone) -> str:
@@ -155,57 +171,9 @@ def words(clone: AffineClone) -> str:
     return ", ".join(said)
 
 
-def _plausible(matrix: Map) -> bool:
-    """Whether a map is one that a forger could have used."""
-    if not np.isfinite(matrix).all():
-        return False
-    largest, least = np.linalg.svd(matrix[:, :2], compute_uv=False)
-    return bool(least > 1 / LARGEST and largest < LARGEST and largest < SKEW * least)
-
-
-def _refined(plane: Field, inside: Mask, matrix: Map, blurs: tuple[float, ...]) -> Map:
-    """The map nearby that makes a region most alike: first its shapes, then its noise.
-
-    Lucas & Kanade, "An iterative image registration technique with an application to stereo vision",
-    IJCAI 1981, for maps of six numbers, and copies that are brighter or of other contrast.
-    """
-    places = np.argwhere(cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0))
-    here, there = _box(inside), _box(mapped(inside, matrix))
-    if len(places) < FEWEST or here is None or there is None:
-        return matrix
-    corner = np.array([[part.start] for part in there])
-    places = places[:: 1 + len(places) // MOST]
-    middle, reach = places.mean(axis=0), places.std()
-    around = np.column_stack([(places - middle) / reach, np.ones(len(places))])
-    own = np.column_stack([matrix[:, :2] * reach, matrix[:, :2] @ middle + matrix[:, 2]])
-    for blur in blurs:
-        seen = _band(plane[here], blur)[places[:, 0] - here[0].start, places[:, 1] - here[1].start]
-        like = _band(plane[there], blur)
-        layers = (like, *np.gradient(like))
-        for _ in range(STEPS):
-            at = own @ around.T - corner
-            value, down, right = (ndimage.map_coordinates(v, at, order=1, mode="nearest") for v in layers)
-            # value + slope * (step of the map) = gain * seen + offset, for all places at once
-            known = np.column_stack([down[:, None] * around, right[:, None] * around, -seen, -around[:, 2]])
-            gram = known.T @ known
-            gram[range(6), range(6)] += DAMPING * gram.diagonal()[:6].mean()
-            step = np.linalg.lstsq(gram, -known.T @ value, rcond=None)[0][:6].reshape(2, 3)
-            own += step
-            if np.abs(step).max() < SETTLED:
-                break
-    turn = own[:, :2] / reach
-    return np.column_stack([turn, own[:, 2] - turn @ middle])
-
-
-def _band(plane: Field, blur: float) -> Field:
-    """Structure between this size and some times more; with no blur, noise."""
-    finer = cv2.GaussianBlur(plane, (0, 0), blur) if blur else plane
-    return finer - cv2.GaussianBlur(plane, (0, 0), NOISE + 2 * blur)
-
-
 def _likeness(plane: Field, region: Mask, way: Map, sigma: float) -> Likeness:
     """How alike the noise of a region and of its like are; nothing if they are so beside it too."""
-    box = _box(region)
+    box = box_of(region)
     if box is None:
         return NONE
     own, brought = plane[box], _brought(plane, box, way)
@@ -243,9 +211,7 @@ def _brought(plane: Field, box: Box, way: Map) -> Field:
     corner = np.array([part.start - AROUND for part in box], np.float64)
     local = np.column_stack([way[:, :2], way[:, 2] + way[:, :2] @ corner])
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(
-        plane, _swapped(local), (columns, rows), flags=flags, borderMode=cv2.BORDER_REPLICATE
-    )
+    return cv2.warpAffine(plane, opencv(local), (columns, rows), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _far(shape: tuple[int, ...], way: Map) -> Mask:
@@ -254,26 +220,3 @@ def _far(shape: tuple[int, ...], way: Map) -> Mask:
     (a, b, c), (d, e, f) = way
     down, right = (a - 1) * rows + (b * columns + c), d * rows + ((e - 1) * columns + f)
     return down * down + right * right >= APART**2
-
-
-def _box(mask: Mask) -> Box | None:
-    """The part of the frame that holds a region, and some pixels around it."""
-    found: list[slice] = []
-    for axis, n in enumerate(mask.shape):
-        at = np.flatnonzero(mask.any(axis=1 - axis))
-        if not at.size:
-            return None
-        found.append(slice(max(int(at[0]) - MARGIN, 0), min(int(at[-1]) + MARGIN + 1, n)))
-    return found[0], found[1]
-
-
-def _between(matrix: Map, here: Box, there: Box, *, back: bool = False) -> Map:
-    """A map from one box's own rows and columns to another's; or, back, such a map in those of the frame."""
-    sign = -1.0 if back else 1.0
-    first, second = (sign * np.array([part.start for part in box], np.float64) for box in (here, there))
-    return np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ first - second])
-
-
-def _swapped(matrix: Map) -> Map:
-    """The same map for (column, row), as OpenCV counts; and back."""
-    return np.ascontiguousarray(matrix[::-1][:, [1, 0, 2]])

@@ -38,6 +38,20 @@ def zernike(
     return np.stack(parts[0]), np.stack(parts[1])
 
 
+def magnitudes(plane: Float[ndarray, "h w"], diameter: int) -> Float[ndarray, "h w k"]:
+    """The size of all moments but the mean of the disc around every pixel, scaled to the same noise each.
+
+    Discs of other diameters that show the same enlarged have the same magnitudes.
+
+    Args:
+        plane: float32.
+        diameter: Of the disc in pixels; an even one is taken as one more.
+    """
+    real, imag = zernike(plane, diameter, ORDERS[1:])
+    norms = np.sqrt([order + 1 for order, _ in ORDERS[1:]]).astype(np.float32)
+    return np.moveaxis(np.hypot(real, imag) / norms[:, None, None], 0, -1)
+
+
 @cache
 def zernike_filter(order: int, repetition: int, diameter: int) -> Complex[ndarray, "s s"]:
     """The filter of one moment: (n+1)/pi R(rho) exp(-i m theta) over the disc; columns run along theta 0."""

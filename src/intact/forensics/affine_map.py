@@ -1,0 +1,110 @@
+"""Maps between two places of an image: how one was turned, scaled, mirrored and moved to be the other.
+
+A map is float64 [2, 3]: it takes (row, column, 1) of a pixel to (row, column) of its like.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+from scipy import ndimage
+
+LARGEST = 3.0  # enlargement, and its inverse, up to which a map is believed
+SKEW = 1.6  # ratio of the enlargements along two axes, at most
+BROADER = 1.5  # sigma of the blur that takes away what is too large for noise, and more with other blurs
+STEPS = 12  # of refinement under each blur, at most
+SETTLED = 0.02  # pixels; a step below which it ends
+DAMPING = 0.1  # of its steps
+FEWEST = 40  # pixels that refinement needs
+MOST = 3000  # pixels that it looks at
+MARGIN = 12  # pixels around a region within which it looks
+
+Field = Float[ndarray, "h w"]
+Mask = Bool[ndarray, "h w"]
+Map = Float[ndarray, "2 3"]
+Box = tuple[slice, slice]
+
+
+def mapped(mask: Mask, matrix: Map) -> Mask:
+    """Where a map takes a region; what leaves the frame is lost."""
+    height, width = mask.shape
+    return cv2.warpAffine(mask.astype(np.uint8), opencv(matrix), (width, height), flags=cv2.INTER_NEAREST) > 0
+
+
+def inverse(matrix: Map) -> Map:
+    """The map back."""
+    back = np.linalg.inv(matrix[:, :2])
+    return np.hstack([back, -back @ matrix[:, 2:]])
+
+
+def fitted(places: Float[ndarray, "n 2"], likes: Float[ndarray, "n 2"]) -> Map:
+    """The map that takes places to their likes with the least squared error."""
+    known = np.column_stack([places, np.ones(len(places))])
+    solution, *_ = np.linalg.lstsq(known, likes, rcond=None)
+    return np.ascontiguousarray(solution.T)
+
+
+def plausible(matrix: Map) -> bool:
+    """Whether a map is one that a forger could have used."""
+    if not np.isfinite(matrix).all():
+        return False
+    largest, least = np.linalg.svd(matrix[:, :2], compute_uv=False)
+    return bool(least > 1 / LARGEST and largest < LARGEST and largest < SKEW * least)
+
+
+def refined(plane: Field, inside: Mask, matrix: Map, blurs: tuple[float, ...]) -> Map:
+    """The map nearby that makes a region most alike: first its shapes, then its noise.
+
+    Lucas & Kanade, "An iterative image registration technique with an application to stereo vision",
+    IJCAI 1981, for maps of six numbers, and copies that are brighter or of other contrast.
+    """
+    places = np.argwhere(cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0))
+    here, there = box_of(inside), box_of(mapped(inside, matrix))
+    if len(places) < FEWEST or here is None or there is None:
+        return matrix
+    corner = np.array([[part.start] for part in there])
+    places = places[:: 1 + len(places) // MOST]
+    middle, reach = places.mean(axis=0), places.std()
+    around = np.column_stack([(places - middle) / reach, np.ones(len(places))])
+    own = np.column_stack([matrix[:, :2] * reach, matrix[:, :2] @ middle + matrix[:, 2]])
+    for blur in blurs:
+        seen = _band(plane[here], blur)[places[:, 0] - here[0].start, places[:, 1] - here[1].start]
+        like = _band(plane[there], blur)
+        layers = (like, *np.gradient(like))
+        for _ in range(STEPS):
+            at = own @ around.T - corner
+            value, down, right = (ndimage.map_coordinates(v, at, order=1, mode="nearest") for v in layers)
+            # value + slope * (step of the map) = gain * seen + offset, for all places at once
+            known = np.column_stack([down[:, None] * around, right[:, None] * around, -seen, -around[:, 2]])
+            gram = known.T @ known
+            gram[range(6), range(6)] += DAMPING * gram.diagonal()[:6].mean()
+            step = np.linalg.lstsq(gram, -known.T @ value, rcond=None)[0][:6].reshape(2, 3)
+            own += step
+            if np.abs(step).max() < SETTLED:
+                break
+    turn = own[:, :2] / reach
+    return np.column_stack([turn, own[:, 2] - turn @ middle])
+
+
+def _band(plane: Field, blur: float) -> Field:
+    """Structure between this size and some times more; with no blur, noise."""
+    finer = cv2.GaussianBlur(plane, (0, 0), blur) if blur else plane
+    return finer - cv2.GaussianBlur(plane, (0, 0), BROADER + 2 * blur)
+
+
+def box_of(mask: Mask) -> Box | None:
+    """The part of the frame that holds a region, and some pixels around it."""
+    found: list[slice] = []
+    for axis, n in enumerate(mask.shape):
+        at = np.flatnonzero(mask.any(axis=1 - axis))
+        if not at.size:
+            return None
+        found.append(slice(max(int(at[0]) - MARGIN, 0), min(int(at[-1]) + MARGIN + 1, n)))
+    return found[0], found[1]
+
+
+def opencv(matrix: Map) -> Map:
+    """The same map for (column, row), as OpenCV counts; and back."""
+    return np.ascontiguousarray(matrix[::-1][:, [1, 0, 2]])

@@ -1,0 +1,146 @@
+"""Copy-move by matching discs that may have been turned: Zernike moments, their sizes and their phases.
+
+Ryu, Lee & Lee, "Detection of copy-rotate-move forgery using Zernike moments", Information Hiding 2010, and
+"Rotation invariant localization of duplicated image regions based on Zernike moments", IEEE TIFS 8(8),
+2013. The sizes of a disc's moments do not change when it is turned, and their phases all tell by how
+much: discs that are alike by chance do not agree on that.
+
+Differs from the papers: discs are of 16 pixels instead of 24, and compared within the leaves of two
+trees of projections instead of hashes; phases also tell mirrored copies; pairs are gathered by the
+map that each implies; and a map is believed only where the noise repeats (`affine_clone.py`), so that
+symmetric anatomy raises no alarm. Large images are searched at a half or less of their size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Complex, Float, Int
+from numpy import ndarray
+
+from intact.forensics.affine_clone import confirm_all, told
+from intact.forensics.affine_map import Mask, fitted
+from intact.forensics.base import Evidence, Examiner
+from intact.forensics.clone import MOST
+from intact.forensics.dense_field import in_leaves
+from intact.forensics.searched import Searched, searched
+from intact.forensics.zernike import ORDERS, zernike
+from intact.image import Image
+
+TREES = 2
+LIKE = 1.5  # distance up to which discs are alike, in standard deviations of the noise for each moment
+ANGLES = 72  # that phases are compared at, all around
+AGREE = 0.9  # share of the moments that the best angle brings together
+PAIRS = 8000  # the most alike, that are gathered
+SEEDS = 300  # of them whose maps are tried
+NEAR = (2.0, 0.1)  # pixels that a like may lie off the map of another pair, and so much per pixel between
+FAR = 60.0  # pixels between pairs that are gathered, at most
+VOTES = 40  # pairs that have to agree
+
+Moments = Complex[ndarray, "n k"]
+
+
+@dataclass(eq=False)
+class BlockZernike(Examiner):
+    """Finds regions that were copied, also if they were turned or mirrored.
+
+    Args:
+        diameter: Of the discs in pixels of the searched image.
+        apart: Pixels of the searched image between a disc and its like, at least.
+    """
+
+    kind = "copy-move"
+    source = "Ryu, Lee & Lee, IEEE TIFS 8(8), 2013"
+
+    diameter: int = 16
+    apart: float = 24.0
+
+    def _examine(self, plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image) -> Evidence:
+        where = searched(plane, valid, image, self.diameter)
+        if isinstance(where, str):
+            return self._abstain(where)
+        moments = self._moments(where)
+        pairs = self._alike(np.abs(moments), where)
+        turns, agreeing = turns_between(moments[pairs[:, 0]], moments[pairs[:, 1]])
+        places = where.places
+        here, there = (places[pairs[agreeing, end]].astype(np.float64) for end in (0, 1))
+        regions = []
+        for own, likes in _gathered(here, there, turns[agreeing]):
+            mask: Mask = np.zeros(where.small.shape, bool)
+            mask[tuple(own.astype(int).T)] = True
+            mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0
+            regions.append(where.enlarged(mask, fitted(own, likes), self.diameter))
+        return told(plane.shape, confirm_all(where.plane, where.valid, regions))
+
+    def _moments(self, where: Searched) -> Moments:
+        """Of the discs around all places, so that noise has the image's own strength in each."""
+        real, imag = zernike(where.small, self.diameter, ORDERS[1:])
+        side = 2 * (self.diameter // 2) + 1
+        norms = np.sqrt([order + 1 for order, _ in ORDERS[1:]]) * 2 / (math.sqrt(math.pi) * side)
+        return (real + 1j * imag)[:, where.chosen].T / norms.astype(np.float32)
+
+    def _alike(self, sizes: Float[ndarray, "n k"], where: Searched) -> Int[ndarray, "m 2"]:
+        """Pairs of discs that are alike, the most alike first."""
+        found, costs = [], []
+        for tree in range(TREES):
+            rng = np.random.default_rng(tree)
+            likes, distances = in_leaves(sizes, sizes, where.places, self.apart, rng)
+            near = np.flatnonzero(distances < (LIKE * where.sigma) ** 2 * sizes.shape[1])
+            found.append(np.column_stack([near, likes[near]]))
+            costs.append(distances[near])
+        order = np.argsort(np.concatenate(costs), kind="stable")[:PAIRS]
+        return np.concatenate(found)[order]
+
+
+def turns_between(one: Moments, other: Moments) -> tuple[Float[ndarray, "n 2 2"], Bool[ndarray, "n"]]:
+    """How each disc was turned, or mirrored and turned, to be the other; and whether its phases agree.
+
+    Args:
+        one: Moments of the orders `ORDERS[1:]`.
+        other: Of as many discs.
+
+    Returns:
+        Matrices that take (row, column) from the middle of one to that of the other.
+    """
+    repetitions = np.array([repetition for _, repetition in ORDERS[1:]])
+    angles = np.arange(ANGLES) * 2 * np.pi / ANGLES
+    unturn = np.exp(1j * repetitions[:, None] * angles)
+    plain, mirrored = ((other * part @ unturn).real for part in (one.conj(), one))
+    best = np.maximum(plain.max(axis=1), mirrored.max(axis=1))
+    flip = np.where(mirrored.max(axis=1) > plain.max(axis=1), -1.0, 1.0)
+    angle = angles[np.where(flip < 0, mirrored.argmax(axis=1), plain.argmax(axis=1))]
+    c, s = np.cos(angle), np.sin(angle)
+    turns = np.stack([flip * c, s, -flip * s, c], axis=1).reshape(-1, 2, 2)
+    return turns, best >= AGREE * (np.abs(one) * np.abs(other)).sum(axis=1)
+
+
+def _gathered(
+    here: Float[ndarray, "m 2"], there: Float[ndarray, "m 2"], turns: Float[ndarray, "m 2 2"]
+) -> list[tuple[Float[ndarray, "v 2"], Float[ndarray, "v 2"]]]:
+    """Pairs that agree on one map: places and their likes, the most numerous first."""
+    found: list[tuple[Float[ndarray, "v 2"], Float[ndarray, "v 2"]]] = []
+    if len(here) < VOTES:
+        return found
+    seeds = np.unique(np.linspace(0, len(here) - 1, SEEDS).astype(int))
+    agree = np.array([_agreeing(here, there, turns, int(seed)) for seed in seeds])
+    while len(found) < MOST:
+        best = agree[agree.sum(axis=1).argmax()].copy()
+        if best.sum() < VOTES:
+            break
+        found.append((here[best], there[best]))
+        agree[:, best] = False
+    return found
+
+
+def _agreeing(
+    here: Float[ndarray, "m 2"], there: Float[ndarray, "m 2"], turns: Float[ndarray, "m 2 2"], seed: int
+) -> Bool[ndarray, "m"]:
+    """Which pairs lie where the map of one of them says."""
+    gap = here - here[seed]
+    off = there - there[seed] - gap @ turns[seed].T
+    between = np.hypot(*gap.T)
+    same = np.einsum("nij,ij->n", turns, turns[seed]) > 2 * math.cos(math.radians(15))
+    return same & (between < FAR) & (np.hypot(*off.T) < NEAR[0] + NEAR[1] * between)

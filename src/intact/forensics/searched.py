@@ -1,0 +1,88 @@
+"""What of an image is searched for turned copies: a plane of bearable size, and its places with texture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+from intact.forensics.affine_map import Field, Map, Mask
+from intact.forensics.clone import enough_texture, not_flat
+from intact.image import Image
+from intact.residual import noise_sigma
+
+PIXELS = 300 * 300  # that are searched; images with more are made smaller by a whole number
+SMALLEST = 4  # which is this at most
+LEAST_SIGMA = 0.2  # of a stored step: with less, rounding and compression decide what is alike
+FEWEST = 200  # places with more than noise
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """An image as it is searched.
+
+    Args:
+        plane: float32, the image about its median, 0 where nothing was measured.
+        valid: Where there is anything to compare.
+        small: float32, the plane that is searched.
+        times: How often that is smaller.
+        chosen: Where its discs show more than noise.
+        sigma: Of its noise.
+    """
+
+    plane: Field
+    valid: Mask
+    small: Float[ndarray, "h2 w2"]
+    times: int
+    chosen: Bool[ndarray, "h2 w2"]
+    sigma: float
+
+    @property
+    def places(self) -> Int[ndarray, "n 2"]:
+        """Row and column of what was chosen."""
+        return np.argwhere(self.chosen)
+
+    def enlarged(self, mask: Bool[ndarray, "h2 w2"], matrix: Map, diameter: int) -> tuple[Mask, Map]:
+        """A region and its map in pixels of the image, with the discs around its places."""
+        discs = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
+        large = np.kron(cv2.dilate(mask.astype(np.uint8), discs), np.ones((self.times, self.times), np.uint8))
+        whole = np.zeros(self.plane.shape, bool)
+        whole[: large.shape[0], : large.shape[1]] = large > 0
+        # A pixel of the searched plane lies in the middle of those that it stands for.
+        middle = (self.times - 1) / 2
+        turn = matrix[:, :2]
+        return whole, np.column_stack([turn, self.times * matrix[:, 2] + middle - turn @ (middle, middle)])
+
+
+def searched(
+    plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image, diameter: int
+) -> Searched | str:
+    """What to search for copies of discs of this diameter, or why there is nothing to search."""
+    if min(plane.shape) < 4 * diameter:
+        return f"the image is smaller than {4 * diameter} pixels"
+    if not valid.any():
+        return "nothing was measured"
+    plane = np.where(valid, plane - np.median(plane[valid]), 0).astype(np.float32)
+    valid = valid & not_flat(plane)
+    sigma = noise_sigma(plane, valid)
+    if image.pixels.dtype.kind != "f" and sigma < LEAST_SIGMA:
+        return f"there is no noise to compare (standard deviation {sigma:.2f})"
+    times = min(math.ceil(math.sqrt(plane.size / PIXELS)), SMALLEST)
+    small = _smaller(plane, times)
+    seen = _smaller(valid.astype(np.float32), times) > 0.5
+    sigma = noise_sigma(small, seen)
+    chosen = enough_texture(small, seen, diameter, sigma)
+    if np.count_nonzero(chosen) < FEWEST:
+        return "there are hardly any places with more than noise"
+    return Searched(plane, valid, small, times, chosen, sigma)
+
+
+def _smaller(plane: Float[ndarray, "h w"], times: int) -> Float[ndarray, "h2 w2"]:
+    """The plane at a fraction of its size; what does not fill a pixel is left out."""
+    height, width = (n // times for n in plane.shape)
+    whole = np.ascontiguousarray(plane[: height * times, : width * times])
+    return cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA) if times > 1 else whole
