@@ -8,12 +8,14 @@ of its images have in common, when anatomy is filtered away, is its fingerprint;
 generated lacks it.
 
 Differs from the papers: the denoising filter is an undecimated wavelet (B3 spline, four scales) in place
-of a decimated Daubechies-4, with the strength of the image's own noise in place of 5 grey levels.
-Rows and columns are centred at once, as there is no colour filter. The image's place on the detector is
-known, so the peak of the correlation is that at no shift. Regions that lack the pattern are found by how
-much of it they show against the rest of the image, where the filter's own attenuation in rich anatomy
-stands for the papers' trained prediction; the noise of that is measured with the fingerprint moved aside,
-where it cannot fit. Only regions of about the window's size can be told. Values count from the lowest.
+of a decimated Daubechies-4, with the strength of the image's own noise in place of 5 grey levels. Rows
+and columns are centred at once, as there is no colour filter, and values count from the lowest. The
+image's place on the detector is known, so the peak of the correlation is that at no shift. For regions
+nothing is trained to predict the correlation: what the filter takes away in rich anatomy is known, and
+with that the share of the pattern that a window shows is about the same all over a genuine image. What
+chance adds to it is measured with the fingerprint moved aside, where it cannot fit, and allowed for. How
+far genuine shares stray beyond chance depends on the fingerprint's quality, so only a comparison with
+other genuine images of the device gives a p-value. Regions have to fill most of a window.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from scipy import fft, stats
+from scipy import fft
 
 from intact.errors import UsageError
 from intact.forensics.base import Evidence, Examiner
@@ -40,8 +42,9 @@ FEWEST = 20  # images of a detector that a fingerprint needs
 PEAK = 11  # pixels: side of the surroundings of the peak that do not count as noise
 ASIDE = 6  # places the fingerprint is moved to, to see what chance gives
 STEP = 0.25  # of a window, from one to the next
-SURE = 0.01  # p-value from which a region is marked
-MISSING = 0.5  # of the pattern's strength, below which a window is part of a region that was marked
+DEVIATIONS = 3.0  # of chance, that a window's share of the pattern may be higher
+FAINT = 0.2  # of the pattern's usual energy, below which a window tells nothing
+LACKS = 0.6  # of the pattern, from which a window is marked
 TINY = 1e-12
 
 Field = Float[ndarray, "h w"]
@@ -51,8 +54,11 @@ Field = Float[ndarray, "h w"]
 class SensorPattern(Examiner):
     """Compares an image with the fingerprint of the detector it is said to come from.
 
+    The score is the share of the pattern that a window lacks at least; beyond 1, all of the image lacks
+    it: 2 less the root of its peak-to-correlation energy over the limit.
+
     Args:
-        fingerprint: Of the detector, as `fingerprint` gives it, of the image's shape.
+        fingerprint: Of the detector, as `fingerprint` gives it, of the image's shape; None abstains.
         window: Side in pixels of the regions that are looked at one by one.
         pce: Peak-to-correlation energy from which an image is taken to have the pattern.
     """
@@ -86,52 +92,51 @@ class SensorPattern(Examiner):
 
     def _absent(self, energy: float, shape: tuple[int, ...]) -> Evidence:
         said = (
-            f"The image lacks the pattern of the device (peak-to-correlation energy {energy:.1f}, {self.pce:g} is "
-            "usual at least): another device made it, or processing took the pattern away."
+            f"The image lacks the pattern of the device (peak-to-correlation energy {energy:.1f}, not "
+            f"{self.pce:g}): another device made it, or processing took the pattern away."
         )
-        score = float(np.sqrt(self.pce) - np.sign(energy) * np.sqrt(abs(energy)))
+        score = 2.0 - float(np.sign(energy) * np.sqrt(abs(energy) / self.pce))
         return Evidence(self.kind, score, np.ones(shape, np.float32), said)
 
     def _regions(self, noise: Field, expected: Field, energy: float) -> Evidence:
-        share = float((noise * expected).sum() / (expected * expected).sum())
-        own, spread = self._shares(noise, expected)
-        lacking = (share - own) / spread
-        windows = lacking.size * STEP**2
-        worst = float(lacking.max())
-        p_value = min(1.0, windows * float(stats.norm.sf(worst)))
+        missing = self._missing(noise, expected)
+        worst = min(float(missing.max()), 1.0)
         found = np.zeros(noise.shape, np.float32)
         said = f"The image has the pattern of the device (peak-to-correlation energy {energy:,.0f})"
-        if p_value > SURE:
-            said += ", and no region of it lacks the pattern beyond chance."
-            return Evidence(self.kind, max(worst, 0.0), found, said, p_value=p_value)
-        sure = stats.norm.isf(SURE / windows)
-        odd = (lacking > sure) & (own < MISSING * share)
-        for row, column in np.argwhere(odd) * self._step + self.window // 4:
+        if worst <= LACKS:
+            return Evidence(self.kind, max(worst, 0.0), found, f"{said}, and so has every region of it.")
+        for row, column in np.argwhere(missing > LACKS) * self._step + self.window // 4:
             found[row : row + self.window // 2, column : column + self.window // 2] = 1.0
-        top, left = np.argwhere(found)[0] if found.any() else (0, 0)
+        row, column = (int(at) * self._step for at in np.unravel_index(missing.argmax(), missing.shape))
         said += (
-            f", but {np.count_nonzero(found):,} pixels from row {top}, column {left} on lack it, by {worst:.1f} "
-            "standard deviations: they were pasted or made."
+            f", but of what the rest shows of it the {self.window} x {self.window} pixels from row {row}, "
+            f"column {column} on lack {worst:.0%} at least: what lies there was pasted, made or smoothed."
         )
-        return Evidence(self.kind, worst, found, said, p_value=p_value)
+        return Evidence(self.kind, worst, found, said)
 
     @property
     def _step(self) -> int:
         return max(1, round(STEP * self.window))
 
-    def _shares(self, noise: Field, expected: Field) -> tuple[Field, Field]:
-        """How much of the expected pattern each window shows, and the standard deviation of that."""
-        power = np.maximum(self._sums(expected * expected), TINY)
-        own = self._sums(noise * expected) / power
+    def _missing(self, noise: Field, expected: Field) -> Field:
+        """Which share of the pattern each window lacks at least, against the middle one: at most about 1.
+
+        0 where so little of the pattern is expected that none could be seen.
+        """
+        power = self._sums(expected * expected)
+        seen = power > FAINT * np.median(power)
+        power = np.maximum(power, TINY)
+        shares = self._sums(noise * expected) / power
         strength = np.sqrt(self._sums(noise * noise) / power)
         aside = []
         for place in range(1, ASIDE + 1):
             moves = [place * n // (ASIDE + 1) for n in noise.shape]
             moved = np.roll(noise, moves, (0, 1))
             scale = np.sqrt(np.maximum(self._sums(moved * moved) * power, TINY))
-            aside.append(self._sums(moved * expected) / scale)
-        chance = float(np.std(aside))
-        return own, np.maximum(chance * strength, TINY)
+            aside.append((self._sums(moved * expected) / scale)[seen])
+        chance = DEVIATIONS * float(np.std(aside)) * strength
+        middle = max(float(np.median(shares[seen])), TINY)
+        return np.where(seen, 1 - (shares + chance) / middle, 0.0)
 
     def _sums(self, values: Field) -> Field:
         """Sums over all windows, one step apart."""
