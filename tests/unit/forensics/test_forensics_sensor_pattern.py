@@ -51,15 +51,15 @@ def test_a_fingerprint_is_the_pattern_of_the_detector():
     assert np.corrcoef(found.ravel(), pattern().ravel())[0, 1] > 0.8
     assert abs(np.corrcoef(found.ravel(), pattern(1).ravel())[0, 1]) < 0.03
     slope = (found * pattern()).sum() / (pattern() ** 2).sum()
-    assert 0.5 < slope < 1.1  # in the pattern's own unit, a share; the filter takes some of it
+    assert 0.7 < slope < 1.4  # in the pattern's own unit, a share, but of values that count from the lowest
     assert np.abs(found.mean(axis=0)).max() < 1e-3 and np.abs(found.mean(axis=1)).max() < 1e-3
 
 
 def test_more_images_give_a_better_fingerprint():
     few = fingerprint([radiograph(seed) for seed in range(20)])
-    many = fingerprint([radiograph(seed) for seed in range(60)])
+    many = fingerprint([radiograph(seed) for seed in range(40)])
     near, nearer = (np.corrcoef(each.ravel(), pattern().ravel())[0, 1] for each in (few, many))
-    assert nearer > near + 0.01
+    assert nearer > near + 0.005
 
 
 def test_peak_to_correlation_energy_is_that_of_its_definition():
@@ -67,11 +67,9 @@ def test_peak_to_correlation_energy_is_that_of_its_definition():
     one, other = rng.normal(size=(2, 24, 30)).astype(np.float32)
     other = other + 0.5 * one
     one, other = one - one.mean(), other - other.mean()
-    squares, peak = [], float((one * other).sum())
-    for down in range(24):
-        for right in range(30):
-            if min(down, 24 - down) > 5 or min(right, 30 - right) > 5:
-                squares.append(float((one * np.roll(other, (down, right), (0, 1))).sum()) ** 2)
+    peak = float((one * other).sum())
+    far = [at for at in np.ndindex(24, 30) if min(at[0], 24 - at[0]) > 5 or min(at[1], 30 - at[1]) > 5]
+    squares = [float((one * np.roll(other, at, (0, 1))).sum()) ** 2 for at in far]
     assert peak_to_correlation(one, other) == pytest.approx(peak**2 / np.mean(squares), rel=1e-4)
     assert peak_to_correlation(one, -other) < 0
 
