@@ -6,9 +6,10 @@ Ryu, Lee & Lee, "Detection of copy-rotate-move forgery using Zernike moments", I
 much: discs that are alike by chance do not agree on that.
 
 Differs from the papers: discs are of 12 pixels instead of 24, as lesions are small, and compared within
-the leaves of two trees of projections instead of hashes; likeness is relative to contrast; phases also tell mirrored copies; pairs are gathered by the
-map that each implies; and a map is believed only where the noise repeats (`affine_clone.py`), so that
-symmetric anatomy raises no alarm. Large images are searched at a half or less of their size.
+the leaves of two trees of projections instead of hashes; likeness is relative to contrast; phases also
+tell mirrored copies; pairs are gathered by the map that each implies; and a map is believed only where
+the noise repeats (`affine_clone.py`), so that symmetric anatomy raises no alarm. Large images are
+searched at a half or less of their size.
 """
 
 from __future__ import annotations
