@@ -34,13 +34,18 @@ from intact.residual import LOUD
 
 FINE = 0.8  # sigma of the blur whose difference to the image counts as noise, in pixels
 QUIET = 7.0  # standard deviations of noise; where an image differs more from its blur, there is an edge
+BY = 3  # side of the square that is left out around each such pixel
+PILE = 2.0  # standard deviations of noise: how far from the end of the range values count as clipped
 AROUND = 8  # pixels: how far away likeness is compared with what it is at the copy
 SURE = 1e-3  # p-value above which nothing is said
 APART = 10.0  # pixels between a pixel and its like, at least: nearer, noise is like itself
 FEWEST = 40  # pixels of noise that can be compared
 # Sigmas of the blurs under which a map is refined, one after another, in pixels; and what to try next.
 BLURS = ((1.2, 0.0), (0.0,), (2.5, 1.2, 0.0))
-TRIED = 600  # maps: three searches over six numbers to half a pixel, each looked at from both sides
+BEGUN = 0.8  # sigma of the blur under which a map is looked for, before it is refined, in pixels
+TURNS = (-4, -2, 0, 2, 4)  # degrees that are tried then
+SHIFTS = slice(AROUND - 4, AROUND + 5)  # and pixels
+TRIED = 2000  # maps: all of these, and three searches over six numbers, each looked at from both sides
 
 _AWAY = np.arange(-AROUND, AROUND + 1)
 _BESIDE = np.hypot(_AWAY[:, None], _AWAY) >= BESIDE - 0.1
@@ -98,17 +103,19 @@ def confirm(plane: Field, valid: Mask, mask: Mask, matrix: Map, tests: int) -> A
     inside = mask & valid
     if np.count_nonzero(inside) < FEWEST or not plausible(matrix):
         return None
-    fine = np.abs(plane - cv2.GaussianBlur(plane, (0, 0), FINE))[valid]
-    sigma = 1.4826 * float(np.median(fine))
+    sigma = 1.4826 * float(np.median(np.abs(_fine(plane, FINE)[valid])))
     if not sigma:
         return None
+    usable = valid & ~_clipped(plane, valid, sigma)
+    begun = _begun(plane, inside, np.asarray(matrix, np.float64))
     for blurs in BLURS:
-        exact = refined(plane, inside, np.asarray(matrix, np.float64), blurs)
+        exact = refined(plane, inside, begun, blurs)
         if not plausible(exact):
             continue
         other = mapped(inside, exact) & valid
         # What was resampled is smoother than what it came from, and nobody knows which is which.
-        alike = max(_likeness(plane, inside, exact, sigma), _likeness(plane, other, inverse(exact), sigma))
+        ways = ((inside, exact), (other, inverse(exact)))
+        alike = max(_likeness(plane, usable, region, way, sigma) for region, way in ways)
         p_value = min(1.0, tests * TRIED * float(stats.norm.sf(alike.deviations)))
         if p_value <= SURE:
             return AffineClone(exact, inside, other, alike.correlation, p_value)
@@ -171,7 +178,34 @@ def words(clone: AffineClone) -> str:
     return ", ".join(said)
 
 
-def _likeness(plane: Field, region: Mask, way: Map, sigma: float) -> Likeness:
+def _begun(plane: Field, region: Mask, matrix: Map) -> Map:
+    """A map that is off by less than a pixel: the best of all shifts nearby, of some turns."""
+    box = box_of(region)
+    if box is None:
+        return matrix
+    own, middle = cv2.GaussianBlur(_fine(plane[box], NOISE), (0, 0), BEGUN), np.argwhere(region).mean(axis=0)
+    best, begun = -1.0, matrix
+    for degrees in TURNS:
+        c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        turn = np.array([[c, -s], [s, c]])
+        here = np.column_stack([turn, middle - turn @ middle])
+        way = np.column_stack([matrix[:, :2] @ turn, matrix[:, :2] @ here[:, 2] + matrix[:, 2]])
+        brought = cv2.GaussianBlur(_fine(_brought(plane, box, way), NOISE), (0, 0), BEGUN)
+        found = _correlations(brought, own, region[box])[SHIFTS, SHIFTS]
+        if found.max() > best:
+            best = float(found.max())
+            down, right = np.subtract(np.unravel_index(int(found.argmax()), found.shape), found.shape[0] // 2)
+            begun = np.column_stack([way[:, :2], way[:, 2] + way[:, :2] @ (down, right)])
+    return begun
+
+
+def _correlations(there: Field, here: Field, inside: Mask) -> Field:
+    """Of a region with what lies at every shift: the one that is 0 stands in the middle."""
+    found = cv2.matchTemplate(there, here, cv2.TM_CCOEFF_NORMED, mask=inside.astype(np.float32))
+    return np.where(np.isfinite(found), found, 0.0)
+
+
+def _likeness(plane: Field, usable: Mask, region: Mask, way: Map, sigma: float) -> Likeness:
     """How alike the noise of a region and of its like are; nothing if they are so beside it too."""
     box = box_of(region)
     if box is None:
@@ -179,13 +213,11 @@ def _likeness(plane: Field, region: Mask, way: Map, sigma: float) -> Likeness:
     own, brought = plane[box], _brought(plane, box, way)
     # The blur brings what is outside a copy some pixels in.
     inner = cv2.erode(region.astype(np.uint8), np.ones((SEAM, SEAM), np.uint8), borderValue=0) > 0
-    inner = (inner & _far(region.shape, way))[box]
+    inner = (inner & usable & _far(region.shape, way))[box]
     inner &= _quiet(own, sigma) & _quiet(brought, sigma)[AROUND:-AROUND, AROUND:-AROUND]
     if np.count_nonzero(inner) < FEWEST:
         return NONE
-    one, two = _noise(own, sigma), _noise(brought, sigma)
-    found = cv2.matchTemplate(two, one, cv2.TM_CCOEFF_NORMED, mask=inner.astype(np.float32))
-    found = np.where(np.isfinite(found), found, 0.0)
+    found = _correlations(_noise(brought, sigma), _noise(own, sigma), inner)
     best = float(found[AROUND, AROUND])
     # An edge is like itself further along without having been copied, and so is what a grid left.
     away = found[_BESIDE]
@@ -194,15 +226,30 @@ def _likeness(plane: Field, region: Mask, way: Map, sigma: float) -> Likeness:
     return Likeness(best, (best - TWINS) / max(float(np.sqrt((away**2).mean())), 1e-6))
 
 
+def _fine(plane: Field, blur: float) -> Field:
+    return plane - cv2.GaussianBlur(plane, (0, 0), blur)
+
+
 def _noise(plane: Field, sigma: float) -> Field:
     """The finest structure, in its noise's standard deviations, cut to what noise can be."""
-    return np.clip((plane - cv2.GaussianBlur(plane, (0, 0), FINE)) / sigma, -LOUD, LOUD)
+    return np.clip(_fine(plane, FINE) / sigma, -LOUD, LOUD)
 
 
 def _quiet(plane: Field, sigma: float) -> Mask:
     """Where there is no edge, nor beside."""
-    loud = np.abs(plane - cv2.GaussianBlur(plane, (0, 0), NOISE)) > QUIET * sigma
-    return cv2.dilate(loud.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
+    loud = (np.abs(_fine(plane, NOISE)) > QUIET * sigma).astype(np.uint8)
+    return cv2.dilate(loud, np.ones((BY, BY), np.uint8)) == 0
+
+
+def _clipped(plane: Field, valid: Mask, sigma: float) -> Mask:
+    """What is piled up at the highest or lowest value: saturated, with ripples of compression, not noise."""
+    clipped = np.zeros_like(valid)
+    for rail in (plane[valid].max(), plane[valid].min()):
+        off = np.abs(plane - rail)
+        at, next_to = off <= PILE * sigma, (off > PILE * sigma) & (off <= 2 * PILE * sigma)
+        if np.count_nonzero(at & valid) > np.count_nonzero(next_to & valid):
+            clipped |= at
+    return clipped
 
 
 def _brought(plane: Field, box: Box, way: Map) -> Field:

@@ -5,10 +5,11 @@ Ryu, Lee & Lee, "Detection of copy-rotate-move forgery using Zernike moments", I
 2013. The sizes of a disc's moments do not change when it is turned, and their phases all tell by how
 much: discs that are alike by chance do not agree on that.
 
-Differs from the papers: discs are of 16 pixels instead of 24, and compared within the leaves of two
-trees of projections instead of hashes; phases also tell mirrored copies; pairs are gathered by the
-map that each implies; and a map is believed only where the noise repeats (`affine_clone.py`), so that
-symmetric anatomy raises no alarm. Large images are searched at a half or less of their size.
+Differs from the papers: discs are of 12 pixels instead of 24, as lesions are small, and compared within
+the leaves of two trees of projections instead of hashes; likeness is relative to contrast; phases also
+tell mirrored copies; pairs are gathered by the map that each implies; and a map is believed only where
+the noise repeats (`affine_clone.py`), so that symmetric anatomy raises no alarm. Large images are
+searched at a half or less of their size.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from intact.forensics.zernike import ORDERS, zernike
 from intact.image import Image
 
 TREES = 2
-LIKE = 1.5  # distance up to which discs are alike, in standard deviations of the noise for each moment
+LIKE = 0.15  # distance of moments' sizes up to which discs are alike, of their root sum of squares
 ANGLES = 72  # that phases are compared at, all around
 AGREE = 0.9  # share of the moments that the best angle brings together
 PAIRS = 8000  # the most alike, that are gathered
 SEEDS = 300  # of them whose maps are tried
 NEAR = (2.0, 0.1)  # pixels that a like may lie off the map of another pair, and so much per pixel between
 FAR = 60.0  # pixels between pairs that are gathered, at most
-VOTES = 40  # pairs that have to agree
+VOTES = 20  # pairs that have to agree
 
 Moments = Complex[ndarray, "n k"]
 
@@ -55,8 +56,8 @@ class BlockZernike(Examiner):
     kind = "copy-move"
     source = "Ryu, Lee & Lee, IEEE TIFS 8(8), 2013"
 
-    diameter: int = 16
-    apart: float = 24.0
+    diameter: int = 12
+    apart: float = 20.0
 
     def _examine(self, plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image) -> Evidence:
         where = searched(plane, valid, image, self.diameter)
@@ -76,22 +77,22 @@ class BlockZernike(Examiner):
         return told(plane.shape, confirm_all(where.plane, where.valid, regions))
 
     def _moments(self, where: Searched) -> Moments:
-        """Of the discs around all places, so that noise has the image's own strength in each."""
+        """Of the discs around all places, with the same noise in each."""
         real, imag = zernike(where.small, self.diameter, ORDERS[1:])
-        side = 2 * (self.diameter // 2) + 1
-        norms = np.sqrt([order + 1 for order, _ in ORDERS[1:]]) * 2 / (math.sqrt(math.pi) * side)
-        return (real + 1j * imag)[:, where.chosen].T / norms.astype(np.float32)
+        norms = np.sqrt([order + 1 for order, _ in ORDERS[1:]]).astype(np.float32)
+        return (real + 1j * imag)[:, where.chosen].T / norms
 
     def _alike(self, sizes: Float[ndarray, "n k"], where: Searched) -> Int[ndarray, "m 2"]:
         """Pairs of discs that are alike, the most alike first."""
-        found, costs = [], []
+        power = (sizes * sizes).sum(axis=1)
+        found, shares = [], []
         for tree in range(TREES):
             rng = np.random.default_rng(tree)
             likes, distances = in_leaves(sizes, sizes, where.places, self.apart, rng)
-            near = np.flatnonzero(distances < (LIKE * where.sigma) ** 2 * sizes.shape[1])
+            near = np.flatnonzero(distances < LIKE**2 * power)
             found.append(np.column_stack([near, likes[near]]))
-            costs.append(distances[near])
-        order = np.argsort(np.concatenate(costs), kind="stable")[:PAIRS]
+            shares.append(distances[near] / power[near])
+        order = np.argsort(np.concatenate(shares), kind="stable")[:PAIRS]
         return np.concatenate(found)[order]
 
 
