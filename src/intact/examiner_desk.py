@@ -55,7 +55,8 @@ class ExaminerDesk:
         self._alpha = alpha
         self._genuine = Genuine.load(genuine) if genuine else None
         self._ledger = Ledger(recorded) if recorded else None
-        self._examiners = {name: kind() for name, kind in METHODS.items() if genuine or not kind.compares}
+        asked = {name: kind for name, kind in METHODS.items() if kind.routine}
+        self._examiners = {name: kind() for name, kind in asked.items() if genuine or not kind.compares}
 
     def look(self, image: Image, series: Series | None, sources: Sequence[Source]) -> dict[str, Opinion]:
         """Examine one image, its headers and its slices; the answers of both rows."""

@@ -3,6 +3,7 @@
 from intact.forensics.base import Evidence, Examiner, Finding, Severity
 from intact.forensics.block_dct import BlockDCT
 from intact.forensics.block_pca import BlockPCA
+from intact.forensics.block_zernike import BlockZernike
 from intact.forensics.copied_noise import CopiedNoise
 from intact.forensics.dct_dwt import DCTDWT
 from intact.forensics.double_quantisation import DoubleQuantisation
@@ -16,10 +17,12 @@ from intact.forensics.patchmatch import PatchMatch
 from intact.forensics.periodic_pattern import PeriodicPattern
 from intact.forensics.resampling import Resampling
 from intact.forensics.residual_correlation import ResidualCorrelation
+from intact.forensics.sensor_pattern import SensorPattern
 
 METHODS: dict[str, type[Examiner]] = {
     "block_dct": BlockDCT,
     "block_pca": BlockPCA,
+    "block_zernike": BlockZernike,
     "copied_noise": CopiedNoise,
     "dct_dwt": DCTDWT,
     "double_quantisation": DoubleQuantisation,
@@ -33,6 +36,7 @@ METHODS: dict[str, type[Examiner]] = {
     "periodic_pattern": PeriodicPattern,
     "resampling": Resampling,
     "residual_correlation": ResidualCorrelation,
+    "sensor_pattern": SensorPattern,
 }
 
 __all__ = ["METHODS", "Evidence", "Examiner", "Finding", "Severity"]

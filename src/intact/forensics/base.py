@@ -80,6 +80,7 @@ class Examiner(ABC):
     source: ClassVar[str]  # short citation, for listings
     family: ClassVar[str] = "examiner"  # for listings
     volumes: ClassVar[bool] = False  # whether it takes volumes whole; else plane by plane
+    routine: ClassVar[bool] = True  # whether screening asks it: not what is slow, or needs more than an image
     compares: ClassVar[bool] = False  # whether its scores only mean something beside genuine images'
 
     @final

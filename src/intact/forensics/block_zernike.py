@@ -54,6 +54,7 @@ class BlockZernike(Examiner):
     """
 
     kind = "copy-move"
+    routine = False
     source = "Ryu, Lee & Lee, IEEE TIFS 8(8), 2013"
 
     diameter: int = 12

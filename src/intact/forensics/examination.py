@@ -66,7 +66,8 @@ def examine(
         found += _compared_with(ledger, series)
     if image.made:
         said = f"The file says that it is no record of a patient: {image.made}."
-        found.append(Finding("made", Severity.INFORMATION, "", said, (image.identity.path,)))
+        files = series.names if series else (image.identity.path,)
+        found.append(Finding("made", Severity.INFORMATION, "", said, files))
     if is_volume(image):
         names = series.names if series else (image.identity.path,) * image.planes
         found += examine_continuity(image.pixels, names)

@@ -27,7 +27,8 @@ from numpy import ndarray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from intact.forensics.affine_clone import AffineClone, confirm, mapped, words
+from intact.forensics.affine_clone import AffineClone, confirm, words
+from intact.forensics.affine_map import mapped
 from intact.forensics.base import Evidence, Examiner
 from intact.forensics.clone import comparable, filled
 from intact.forensics.j_linkage import j_linkage

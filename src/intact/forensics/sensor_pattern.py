@@ -64,6 +64,7 @@ class SensorPattern(Examiner):
     """
 
     kind = "noise"
+    routine = False
     source = "Lukas et al., IEEE TIFS 2006; Chen et al., IEEE TIFS 2008; Goljan, IWDW 2009"
 
     fingerprint: Float[ndarray, "h w"] | None = None

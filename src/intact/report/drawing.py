@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from intact.image import Image, Window
 from intact.report.cards import Box, Card, Finding, Plane
 from intact.report.pictures import HeatScale, heat_png, image_png, scale_bar
+from intact.report.statements import GRAVE
 
 Read = Callable[[Finding], Image]
 
@@ -126,8 +127,8 @@ def _read_nifti(path: Path) -> NDArray[np.float32]:
 
 def _centre(card: Card, heats: list[_Heat | None], planes: int) -> int:
     """The plane of the first finding or region, else of the hottest pixel, else the middle one."""
-    told = [evidence["planes"] for row in card.rows for evidence in row.get("evidence") or ()]
-    if where := next((each for each in told if each), None):
+    heavy = [e for row in card.rows for e in row.get("evidence") or () if e["severity"] in GRAVE]
+    if where := next((each["planes"] for each in heavy if each["planes"]), None):
         return min(int(where[0]), planes - 1)
     if card.regions:
         return min(int(card.regions[0][2]["plane"]), planes - 1)

@@ -27,6 +27,9 @@ _WEIGHTS = {
 }
 
 
+GRAVE = tuple(_WEIGHTS)  # severities of findings that speak against a file
+
+
 @dataclass(frozen=True)
 class Statement:
     """One sentence and what it rests on.
