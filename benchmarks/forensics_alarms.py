@@ -4,9 +4,9 @@
 
 Normal images of brain_mri, chest_xray and lung_ct, all images of the DICOM pack (one per series or
 file; of volumes and films every plane), and the originals of a set of forged pictures. `all` is the
-decision of screening: every examiner that it asks, corrected for their number; `headers and slices` those that
-are told as unusual or impossible. The interval is the exact binomial one (Clopper & Pearson 1934);
-a promise is broken where all of it lies above alpha.
+decision of screening: every examiner that it asks, corrected for their number; `headers and slices`
+those that are told as unusual or impossible. The interval is the exact binomial one (Clopper & Pearson
+1934); a promise is broken where all of it lies above alpha.
 
 Rows go to benchmarks/results/forensics_alarms.csv.
 """
