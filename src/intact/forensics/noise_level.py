@@ -13,7 +13,8 @@ the median of what lies around, and only a ratio that is rare in this image coun
 the image's own distribution, whose tail is carried on as an exponential one: genuine anatomy strays
 farther than a Gaussian would. Too much noise is told by the lower quartile of the absolute values, as
 letters and edges, which fill a part of a block, move its median. Only the body is examined, since noise
-in air ends where the reconstruction ends. Blocks overlap by three quarters.
+in air ends where the reconstruction ends, and nothing that its header calls compressed with loss. Blocks
+overlap by three quarters.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ class NoiseLevel(Examiner):
     def _examine(self, plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image) -> Evidence:
         if min(plane.shape) < 4 * BLOCK * PIXELS:
             return self._abstain(f"the image is smaller than {4 * BLOCK * PIXELS} pixels")
+        if getattr(image.header, "LossyImageCompression", "") == "01":
+            return self._abstain("compression with loss took noise away unevenly")
         used = _covered(_measured(plane, valid) & _body(image))
         if np.count_nonzero(used) < FEWEST:
             return self._abstain("hardly any of the body was measured without clipping")

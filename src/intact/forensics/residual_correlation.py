@@ -142,12 +142,14 @@ class _Pair:
         """Regions whose noise is that of the other, at the shifts of the highest peaks."""
         found = []
         for shift in self._hints():
-            if self._alike(shift, STRIDE).sum() * STRIDE**2 < SMOOTH:
-                continue
-            alike = self._alike(shift, 1) & self._apart(shift)
             smooth = self.ours & self._moved(shift)[1]
+            few = self._alike(shift, STRIDE) & smooth[::STRIDE, ::STRIDE]
+            if np.count_nonzero(few) * STRIDE**2 < SMOOTH:
+                continue
+            alike = self._alike(shift, 1)
             if np.count_nonzero(alike & smooth) >= SMOOTH:
-                repeat = self._confirmed(_largest(alike, smooth), smooth, shift)
+                region = _largest(alike & self._apart(shift), smooth)
+                repeat = self._confirmed(region, smooth, shift)
                 found += [repeat] if repeat is not None else []
         return found
 
@@ -163,7 +165,7 @@ class _Pair:
         """The mean over the window around every so many pixels."""
         small = [math.ceil(n / stride) for n in values.shape[::-1]]
         fewer = values if stride == 1 else cv2.resize(values, small, interpolation=cv2.INTER_AREA)
-        return cv2.blur(fewer, (max(1, self.window // stride),) * 2)
+        return cv2.blur(fewer, (max(1, round(self.window / stride)),) * 2)
 
     def _moved(self, shift: Shift) -> list[ndarray]:
         """What lies a shift further: noise, where it is smooth, energy."""

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from pydicom import Dataset
 from scipy import ndimage
 
 from intact.data.phantom import brain_mr, chest_xray
@@ -117,6 +118,13 @@ def test_any_depth_will_do(dtype):
 def test_it_abstains_where_there_is_nothing_to_compare(pixels, why):
     evidence = NoiseLevel().examine(Image(pixels, modality="XA"))
     assert np.isnan(evidence.score) and evidence.map is None and why in evidence.abstained
+
+
+def test_it_abstains_on_what_was_compressed_with_loss():
+    header = Dataset()
+    header.LossyImageCompression = "01"
+    image = Image((smooth() + noise()).astype(np.uint16), header=header)
+    assert "with loss" in NoiseLevel().examine(image).abstained
 
 
 def test_what_was_not_measured_and_what_was_clipped_is_left_out():
