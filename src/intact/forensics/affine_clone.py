@@ -41,11 +41,11 @@ SURE = 1e-3  # p-value above which nothing is said
 APART = 10.0  # pixels between a pixel and its like, at least: nearer, noise is like itself
 FEWEST = 40  # pixels of noise that can be compared
 # Sigmas of the blurs under which a map is refined, one after another, in pixels; and what to try next.
-BLURS = ((1.2, 0.0), (0.0,), (2.5, 1.2, 0.0))
+BLURS = ((0.0,), (1.2, 0.0))
 BEGUN = 0.8  # sigma of the blur under which a map is looked for, before it is refined, in pixels
 TURNS = (-4, -2, 0, 2, 4)  # degrees that are tried then
 SHIFTS = slice(AROUND - 4, AROUND + 5)  # and pixels
-TRIED = 2000  # maps: all of these, and three searches over six numbers, each looked at from both sides
+TRIED = 1500  # maps: all of these, and two searches over six numbers, each looked at from both sides
 
 _AWAY = np.arange(-AROUND, AROUND + 1)
 _BESIDE = np.hypot(_AWAY[:, None], _AWAY) >= BESIDE - 0.1

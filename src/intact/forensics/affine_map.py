@@ -18,6 +18,7 @@ STEPS = 12  # of refinement under each blur, at most
 SETTLED = 0.02  # pixels; a step below which it ends
 DAMPING = 0.1  # of its steps
 FEWEST = 40  # pixels that refinement needs
+SEAM = 5  # side of the square by which a region is made smaller, as blurs bring in what is outside
 MOST = 3000  # pixels that it looks at
 MARGIN = 12  # pixels around a region within which it looks
 
@@ -60,7 +61,7 @@ def refined(plane: Field, inside: Mask, matrix: Map, blurs: tuple[float, ...]) -
     Lucas & Kanade, "An iterative image registration technique with an application to stereo vision",
     IJCAI 1981, for maps of six numbers, and copies that are brighter or of other contrast.
     """
-    places = np.argwhere(cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0))
+    places = np.argwhere(cv2.erode(inside.astype(np.uint8), np.ones((SEAM, SEAM), np.uint8), borderValue=0))
     here, there = box_of(inside), box_of(mapped(inside, matrix))
     if len(places) < FEWEST or here is None or there is None:
         return matrix
