@@ -2,8 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/forensics_speed.py [--methods block_dct] [--slices 300] [--peers ..]
 
-    git clone https://github.com/photoholmes/photoholmes ../photoholmes       # asks for pyyaml, tqdm
-    git clone https://github.com/rahmatnazali/image-copy-move-detection ../image-copy-move-detection
+    git clone https://github.com/photoholmes/photoholmes ../photoholmes       # asks for pyyaml
 
 - Every method on one 512 x 512 slice of 16 bits, a thorax phantom, and all of them one after the other.
   The better of two runs, in processor time of this process, reading not included. Methods that abstain
@@ -11,10 +10,9 @@
   planes of 128 x 128 of noise.
 - Header rules and continuity of a DICOM series of 300 slices, written to a temporary folder from the
   phantom: with reading the files, and by themselves.
-- In the same run, public implementations of the same method, on the same slice as 8-bit pixels, if
-  --peers names the folder of their clones: ZERO (AGPL) and Noisesniffer (GPL) of photoholmes, block
-  matching by principal components of image-copy-move-detection (MIT). The public PatchMatch code is
-  MATLAB, or a library built for another Python: not measured.
+- In the same run, public implementations of the same task, on the same slice as 8-bit pixels, if --peers
+  names the folder of the clone: ZERO (AGPL) and Noisesniffer (GPL) of photoholmes. The public PatchMatch
+  code is MATLAB, or a library built for another Python: not measured.
 
 Rows go to benchmarks/results/forensics_speed.csv.
 """
@@ -22,12 +20,9 @@ Rows go to benchmarks/results/forensics_speed.csv.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -37,7 +32,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from PIL import Image as Pillow
 
 from intact.data.phantom import thorax_ct
 from intact.forensics import METHODS
@@ -69,23 +63,10 @@ def noisesniffer(plane: np.ndarray) -> None:
     Noisesniffer().predict(np.repeat(plane[..., None], 3, axis=2))
 
 
-def pimage(plane: np.ndarray) -> None:
-    """Block matching by principal components."""
-    from pimage import copy_move
-
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        path = Path(folder) / "slice.png"
-        Pillow.fromarray(plane).convert("RGB").save(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            copy_move.detect(str(path))
-
-
 # By the method that they are beside: repository, folder of its modules, and what to call.
 PEERS: dict[str, tuple[str, str, Callable[[np.ndarray], None]]] = {
     "jpeg_grid": ("photoholmes", "src", zero),
     "noise_level": ("photoholmes", "src", noisesniffer),
-    "block_pca": ("image-copy-move-detection", "src", pimage),
 }
 UNMATCHED = ("patchmatch",)  # methods with a time to keep, and no peer that runs here
 
