@@ -86,6 +86,7 @@ def test_all_commands_are_known_here():
         "ledger",
         "methods",
         "protect",
+        "record",
         "restore",
         "screen",
         "segment",

@@ -74,7 +74,7 @@ def test_a_row_leads_to_its_card(visit, report):
     page.locator("#list tbody tr td").nth(2).click()
     card = page.locator(".card", has_text="series_7")
     assert page.evaluate("location.hash") == "#" + card.get_attribute("id")
-    playwright.expect(card.get_by_role("heading")).to_be_in_viewport()
+    playwright.expect(card.get_by_role("heading", name="series_7")).to_be_in_viewport()
 
 
 def test_a_file_name_with_markup_is_shown_and_not_run(visit, report):
