@@ -72,7 +72,7 @@ def test_regions_of_one_map_are_told_from_chance():
     assert len(regions) == 1
     mask, matrix = regions[0]
     np.testing.assert_allclose(matrix, np.column_stack([turn, (20, 60)]), atol=0.3)
-    assert mask[12:28, 12:28].mean() > 0.9 and mask.sum() <= 400
+    assert mask[14:26, 14:26].mean() > 0.9 and mask.sum() <= 400
 
 
 @pytest.mark.parametrize(
