@@ -36,6 +36,8 @@ FINE = 0.8  # sigma of the blur whose difference to the image counts as noise, i
 QUIET = 7.0  # standard deviations of noise; where an image differs more from its blur, there is an edge
 BY = 3  # side of the square that is left out around each such pixel
 PILE = 2.0  # standard deviations of noise: how far from the end of the range values count as clipped
+PART = 4.0  # sigma of the surroundings in which noise is also compared, in pixels
+EVERYWHERE = 0.3  # correlation in three quarters of them, at least
 AROUND = 8  # pixels: how far away likeness is compared with what it is at the copy
 SURE = 1e-3  # p-value above which nothing is said
 APART = 10.0  # pixels between a pixel and its like, at least: nearer, noise is like itself
@@ -217,13 +219,27 @@ def _likeness(plane: Field, usable: Mask, region: Mask, way: Map, sigma: float) 
     inner &= _quiet(own, sigma) & _quiet(brought, sigma)[AROUND:-AROUND, AROUND:-AROUND]
     if np.count_nonzero(inner) < FEWEST:
         return NONE
-    found = _correlations(_noise(brought, sigma), _noise(own, sigma), inner)
+    noise, brought_noise = _noise(own, sigma), _noise(brought, sigma)
+    found = _correlations(brought_noise, noise, inner)
     best = float(found[AROUND, AROUND])
     # An edge is like itself further along without having been copied, and so is what a grid left.
     away = found[_BESIDE]
     if best < COPIED or away.max() > FALLS_TO * best:
         return NONE
+    # What is left of edges is alike there, and nowhere else.
+    if _in_parts(noise, brought_noise[AROUND:-AROUND, AROUND:-AROUND], inner) < EVERYWHERE:
+        return NONE
     return Likeness(best, (best - TWINS) / max(float(np.sqrt((away**2).mean())), 1e-6))
+
+
+def _in_parts(one: Field, other: Field, inside: Mask) -> float:
+    """The correlation that three quarters of a region's surroundings, each for itself, reach."""
+
+    def around(product: Field) -> Field:
+        return cv2.GaussianBlur(np.where(inside, product, 0.0).astype(np.float32), (0, 0), PART)
+
+    power = np.sqrt(np.maximum(around(one * one) * around(other * other), 1e-12))
+    return float(np.percentile((around(one * other) / power)[inside], 25))
 
 
 def _fine(plane: Field, blur: float) -> Field:
