@@ -34,11 +34,11 @@ from intact.forensics.zernike import magnitudes
 from intact.image import Image
 
 MEDIAN = 5  # side of the median filter on offsets, in pixels
-FIT_RADIUS = 4  # of the disc in which offsets are fitted, in pixels
+FIT_RADIUS = 2  # of the disc in which offsets are fitted, in pixels
 FIT = 300 / 113  # mean square error up to which they are linear, in pixels squared (the authors' 300 in all)
 REFITS = 3  # times that likes far from a region's map are left out, and it is fitted again
 CLOSE = 2.0  # pixels between a like and where the map of its region takes it
-AREA = 64  # pixels of the searched image in a region, at least
+AREA = 32  # pixels of the searched image in a region, at least
 AREA_MM = 2.0  # radius of the smallest region in mm, where the size of pixels is known
 
 
