@@ -5,11 +5,12 @@ A map is float64 [2, 3]: it takes (row, column, 1) of a pixel to (row, column) o
 
 from __future__ import annotations
 
+from functools import partial
+
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from scipy import ndimage
 
 LARGEST = 3.0  # enlargement, and its inverse, up to which a map is believed
 SKEW = 1.6  # ratio of the enlargements along two axes, at most
@@ -75,8 +76,9 @@ def refined(plane: Field, inside: Mask, matrix: Map, blurs: tuple[float, ...]) -
         like = _band(plane[there], blur)
         layers = (like, *np.gradient(like))
         for _ in range(STEPS):
-            at = own @ around.T - corner
-            value, down, right = (ndimage.map_coordinates(v, at, order=1, mode="nearest") for v in layers)
+            rows, columns = (own @ around.T - corner).astype(np.float32)
+            read = partial(cv2.remap, map1=columns, map2=rows, interpolation=cv2.INTER_LINEAR)
+            value, down, right = (read(v, borderMode=cv2.BORDER_REPLICATE).ravel() for v in layers)
             # value + slope * (step of the map) = gain * seen + offset, for all places at once
             known = np.column_stack([down[:, None] * around, right[:, None] * around, -seen, -around[:, 2]])
             gram = known.T @ known

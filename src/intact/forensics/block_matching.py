@@ -53,7 +53,7 @@ class BlockMatching(Examiner):
             return self._abstain(f"there is no noise to compare (standard deviation {sigma:.2f})")
         valid = comparable(plane, valid, image)
         chosen = enough_texture(plane, valid, self.block, sigma)
-        places = np.argwhere(chosen).astype(np.int32)
+        places = self._places(chosen)
         if len(places) < VOTES[0]:
             return self._abstain("there are hardly any blocks with more than noise")
         features = self._describe(plane / np.float32(sigma), chosen)
@@ -61,9 +61,13 @@ class BlockMatching(Examiner):
         votes = max(VOTES[0], int(VOTES[1] * len(places)))
         return self._told(plane, find_clones(plane, pairs, size=self.block, votes=votes, valid=valid))
 
+    def _places(self, chosen: Bool[ndarray, "h w"]) -> Int[ndarray, "n 2"]:
+        """Row and column of the blocks that are described, of those around the chosen pixels."""
+        return np.argwhere(chosen)
+
     @abstractmethod
     def _describe(self, plane: Float[ndarray, "h w"], chosen: Bool[ndarray, "h w"]) -> Float[ndarray, "k n"]:
-        """Features of the blocks around the chosen pixels, in order of rows, the weightiest first.
+        """Features of the blocks, in the order of their places, the weightiest first.
 
         They are to have noise of standard deviation 1, as the plane has.
         """
@@ -92,7 +96,7 @@ def _alike(features: Float[ndarray, "k n"], places: Int[ndarray, "n 2"], apart: 
         coarse = np.clip(np.rint(feature / np.float32(STEP)), -127, 127).astype(np.int8)
         key = (key << np.uint64(8)) | (coarse.view(np.uint8) ^ np.uint8(128))
     order = np.argsort(key, kind="stable")
-    features, places = features[:, order], places[order]
+    features, places = features[:, order], places[order].astype(np.int32)
     limit = LIKE**2 * len(features)
     found = []
     for step in range(1, NEXT + 1):

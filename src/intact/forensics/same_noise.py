@@ -89,7 +89,7 @@ def likeness(plane: Field, usable: Mask, region: Mask, way: Map, sigma: float) -
     own, brought = plane[box], _brought(plane, box, way)
     # The blur brings what is outside a copy some pixels in.
     inner = cv2.erode(region.astype(np.uint8), np.ones((SEAM, SEAM), np.uint8), borderValue=0) > 0
-    inner = (inner & usable & _far(region.shape, way))[box]
+    inner = (inner & usable)[box] & _far(box, way)
     inner &= _quiet(own, sigma) & _quiet(brought, sigma)[AROUND:-AROUND, AROUND:-AROUND]
     if np.count_nonzero(inner) < FEWEST:
         return NONE
@@ -146,9 +146,9 @@ def _brought(plane: Field, box: Box, way: Map) -> Field:
     return cv2.warpAffine(plane, opencv(local), (columns, rows), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _far(shape: tuple[int, ...], way: Map) -> Mask:
+def _far(box: Box, way: Map) -> Mask:
     """Pixels that are not beside their likes."""
-    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    rows, columns = np.ogrid[box]
     (a, b, c), (d, e, f) = way
     down, right = (a - 1) * rows + (b * columns + c), d * rows + ((e - 1) * columns + f)
     return down * down + right * right >= APART**2

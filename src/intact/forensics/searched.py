@@ -49,9 +49,10 @@ class Searched:
     def enlarged(self, mask: Bool[ndarray, "h2 w2"], matrix: Map, diameter: int) -> tuple[Mask, Map]:
         """A region and its map in pixels of the image, with the discs around its places."""
         discs = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
-        large = np.kron(cv2.dilate(mask.astype(np.uint8), discs), np.ones((self.times, self.times), np.uint8))
+        size = (self.times * mask.shape[1], self.times * mask.shape[0])
+        large = cv2.resize(cv2.dilate(mask.astype(np.uint8), discs), size, interpolation=cv2.INTER_NEAREST)
         whole = np.zeros(self.plane.shape, bool)
-        whole[: large.shape[0], : large.shape[1]] = large > 0
+        whole[: size[1], : size[0]] = large > 0
         # A pixel of the searched plane lies in the middle of those that it stands for.
         middle = (self.times - 1) / 2
         turn = matrix[:, :2]
