@@ -17,7 +17,7 @@ from scipy import stats
 from intact.forensics.affine_map import Field, Map, Mask, inverse, mapped, plausible, refined
 from intact.forensics.base import Evidence
 from intact.forensics.clone import MOST, TWINS
-from intact.forensics.same_noise import FEWEST, begun, clipped, likeness, strength
+from intact.forensics.same_noise import FEWEST, Grainy, begun, grainy, likeness
 
 __all__ = ["AffineClone", "confirm", "confirm_all", "mapped", "told", "words"]
 
@@ -52,12 +52,11 @@ class AffineClone:
         return self.mask | self.other
 
 
-def confirm(plane: Field, valid: Mask, mask: Mask, matrix: Map, tests: int) -> AffineClone | None:
+def confirm(image: Grainy, mask: Mask, matrix: Map, tests: int) -> AffineClone | None:
     """The clone, if the noise of a region repeats where a map takes it, and nowhere near that.
 
     Args:
-        plane: float32, the image; finite everywhere.
-        valid: Where there is anything to compare.
+        image: The image, and what its noise is like.
         mask: The region.
         matrix: From (row, column, 1) of its pixels to (row, column) of their likes, to some 2 pixels and
             3 degrees. It is made exact.
@@ -66,22 +65,18 @@ def confirm(plane: Field, valid: Mask, mask: Mask, matrix: Map, tests: int) -> A
     Returns:
         None where the noise does not repeat, or where there is too little of it.
     """
-    inside = mask & valid
-    if np.count_nonzero(inside) < FEWEST or not plausible(matrix):
+    inside = mask & image.valid
+    if np.count_nonzero(inside) < FEWEST or not image.sigma or not plausible(matrix):
         return None
-    sigma = strength(plane, valid)
-    if not sigma:
-        return None
-    usable = valid & ~clipped(plane, valid, sigma)
-    rough = begun(plane, inside, np.asarray(matrix, np.float64))
+    rough = begun(image.plane, inside, np.asarray(matrix, np.float64))
     for blurs in BLURS:
-        exact = refined(plane, inside, rough, blurs)
+        exact = refined(image.plane, inside, rough, blurs)
         if not plausible(exact):
             continue
-        other = mapped(inside, exact) & valid
+        other = mapped(inside, exact) & image.valid
         # What was resampled is smoother than what it came from, and nobody knows which is which.
         ways = ((inside, exact), (other, inverse(exact)))
-        alike = max(likeness(plane, usable, region, way, sigma) for region, way in ways)
+        alike = max(likeness(image, region, way) for region, way in ways)
         p_value = min(1.0, tests * TRIED * float(stats.norm.sf(alike.deviations)))
         if p_value <= SURE:
             return AffineClone(exact, inside, other, alike.correlation, p_value)
@@ -104,7 +99,8 @@ def confirm_all(plane: Field, valid: Mask, regions: list[tuple[Mask, Map]]) -> l
             fresh.append((mask, matrix))
             asked |= mapped(mask, matrix)
     fresh = fresh[:MOST]
-    found = [confirm(plane, valid, mask, matrix, tests=len(fresh)) for mask, matrix in fresh]
+    image = grainy(plane, valid)
+    found = [confirm(image, mask, matrix, tests=len(fresh)) for mask, matrix in fresh]
     return sorted((clone for clone in found if clone), key=lambda clone: clone.p_value)
 
 

@@ -20,7 +20,7 @@ SETTLED = 0.02  # pixels; a step below which it ends
 DAMPING = 0.1  # of its steps
 FEWEST = 40  # pixels that refinement needs
 SEAM = 5  # side of the square by which a region is made smaller, as blurs bring in what is outside
-MOST = 3000  # pixels that it looks at
+MOST = 1500  # pixels that it looks at
 MARGIN = 12  # pixels around a region within which it looks
 
 Field = Float[ndarray, "h w"]

@@ -44,6 +44,7 @@ VARIANCE = 0.8  # of the square of a uniform value, over the square of its mean
 ELSEWHERE = 0.85  # of the change by chance is left where an image was not compressed as a whole
 OWN = 0.3  # share of the votes that the grid of a whole image has
 BESIDE = 6.0  # decades by which chance is underrated on grids that share rows or columns with the image's
+DRAWN = 32  # values: with fewer, chance decides nothing
 LIMIT = -4.0  # decimal logarithm of the number of false alarms below which a ghost is told
 
 Plane = Float[ndarray, "h w"]
@@ -79,6 +80,8 @@ class JPEGGhost(Examiner):
             return self._abstain(luma)
         if min(luma.shape) < SIDE * (2 * max(WINDOWS) + 1):
             return self._abstain("the image is too small to compare a region with the rest")
+        if np.unique(luma).size < DRAWN:
+            return self._abstain(f"the image has fewer than {DRAWN} values: it was drawn, not measured")
         waves = list(sliding_coefficients(luma, FREQUENCIES))
         ghost = _strongest(waves, _own_grid(jpeg_history(plane, image)))
         if ghost is None:

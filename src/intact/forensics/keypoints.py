@@ -32,6 +32,7 @@ from intact.forensics.affine_map import mapped
 from intact.forensics.base import Evidence, Examiner
 from intact.forensics.clone import comparable, filled
 from intact.forensics.j_linkage import j_linkage
+from intact.forensics.same_noise import grainy
 from intact.image import Image
 
 SMALLEST = 64  # pixels: side of an image with room for two regions
@@ -170,11 +171,12 @@ def _matched(
 def _confirmed(plane: Field, valid: Mask, candidates: list[tuple[Points, Field]]) -> list[AffineClone]:
     """The candidates whose noise repeats, the surest first."""
     found = []
+    image = grainy(plane, valid)
     for here, matrix in candidates:
         mask = _region(plane, valid, here, matrix)
         if np.count_nonzero(mask & mapped(mask, matrix)) > OVERLAP * np.count_nonzero(mask):
             continue
-        clone = confirm(plane, valid, mask, matrix, len(candidates))
+        clone = confirm(image, mask, matrix, len(candidates))
         if clone is not None and clone.p_value < SURE and clone.correlation > COPIED:
             found.append(clone)
     return sorted(found, key=lambda clone: clone.p_value)

@@ -8,20 +8,22 @@ are alike in genuine twins too.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from intact.forensics.affine_map import Box, Field, Map, Mask, box_of, opencv
-from intact.forensics.clone import BESIDE, COPIED, FALLS_TO, NOISE, SEAM, TWINS
-from intact.residual import LOUD
+from intact.forensics.clone import BESIDE, CALM, COPIED, FALLS_TO, NOISE, SEAM, SHARED, TWINS
+from intact.residual import LOUD, correlation
 
 FINE = 0.8  # sigma of the blur whose difference to the image counts as noise, in pixels
 QUIET = 7.0  # standard deviations of noise; where an image differs more from its blur, there is an edge
 BY = 3  # side of the square that is left out around each such pixel
 PILE = 2.0  # standard deviations of noise: how far from the end of the range values count as clipped
 PART = 4.0  # sigma of the surroundings in which noise is also compared, in pixels
+MIRRORED = 0.7  # correlation of the weakest noise, if mirrored: two sides of a body reach 0.62, copies 0.84
 EVERYWHERE = 0.3  # correlation in three quarters of them, at least
 AROUND = 8  # pixels: how far away likeness is compared with what it is at the copy
 APART = 10.0  # pixels between a pixel and its like, at least: nearer, noise is like itself
@@ -44,12 +46,31 @@ class Likeness(NamedTuple):
 NONE = Likeness(0.0, 0.0)
 
 
-def strength(plane: Field, valid: Mask) -> float:
-    """Standard deviation of the noise, in the image's unit; 0 where most of it is flat."""
-    return 1.4826 * float(np.median(np.abs(_fine(plane, FINE)[valid])))
+@dataclass(frozen=True, eq=False)
+class Grainy:
+    """An image whose noise is compared.
+
+    Args:
+        plane: float32; finite everywhere.
+        valid: Where there is anything to compare.
+        sigma: Standard deviation of the noise, in the image's unit; 0 where most of it is flat.
+        usable: Where there is noise.
+    """
+
+    plane: Field
+    valid: Mask
+    sigma: float
+    usable: Mask
 
 
-def clipped(plane: Field, valid: Mask, sigma: float) -> Mask:
+def grainy(plane: Field, valid: Mask) -> Grainy:
+    """The image with what its noise is like."""
+    sigma = 1.4826 * float(np.median(np.abs(_fine(plane, FINE)[valid]))) if valid.any() else 0.0
+    usable = valid & ~_clipped(plane, valid, sigma) if sigma else np.zeros_like(valid)
+    return Grainy(plane, valid, sigma, usable)
+
+
+def _clipped(plane: Field, valid: Mask, sigma: float) -> Mask:
     """What is piled up at the highest or lowest value: saturated, with ripples of compression, not noise."""
     piled = np.zeros_like(valid)
     for rail in (plane[valid].max(), plane[valid].min()):
@@ -81,15 +102,16 @@ def begun(plane: Field, region: Mask, matrix: Map) -> Map:
     return found_map
 
 
-def likeness(plane: Field, usable: Mask, region: Mask, way: Map, sigma: float) -> Likeness:
+def likeness(image: Grainy, region: Mask, way: Map) -> Likeness:
     """How alike the noise of a region and of its like are; nothing if they are so beside it too."""
+    sigma = image.sigma
     box = box_of(region)
     if box is None:
         return NONE
-    own, brought = plane[box], _brought(plane, box, way)
+    own, brought = image.plane[box], _brought(image.plane, box, way)
     # The blur brings what is outside a copy some pixels in.
     inner = cv2.erode(region.astype(np.uint8), np.ones((SEAM, SEAM), np.uint8), borderValue=0) > 0
-    inner = (inner & usable)[box] & _far(box, way)
+    inner = (inner & image.usable)[box] & _far(box, way)
     inner &= _quiet(own, sigma) & _quiet(brought, sigma)[AROUND:-AROUND, AROUND:-AROUND]
     if np.count_nonzero(inner) < FEWEST:
         return NONE
@@ -100,8 +122,13 @@ def likeness(plane: Field, usable: Mask, region: Mask, way: Map, sigma: float) -
     away = found[_BESIDE]
     if best < COPIED or away.max() > FALLS_TO * best:
         return NONE
-    # What is left of edges is alike there, and nowhere else.
-    if _in_parts(noise, brought_noise[AROUND:-AROUND, AROUND:-AROUND], inner) < EVERYWHERE:
+    there = brought_noise[AROUND:-AROUND, AROUND:-AROUND]
+    # What is left of edges is alike there, and nowhere else; few of their pixels outweigh all noise.
+    calm = inner & (np.maximum(np.abs(noise), np.abs(there)) < CALM * np.median(np.abs(noise[inner])))
+    mirrored = np.linalg.det(way[:, :2]) < 0
+    if correlation(noise[calm], there[calm]) < (MIRRORED if mirrored else SHARED * best):
+        return NONE
+    if _in_parts(noise, there, inner) < EVERYWHERE:
         return NONE
     return Likeness(best, (best - TWINS) / max(float(np.sqrt((away**2).mean())), 1e-6))
 

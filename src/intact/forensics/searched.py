@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from intact.forensics.affine_map import Field, Map, Mask
-from intact.forensics.clone import enough_texture, not_flat
+from intact.forensics.clone import comparable, enough_texture
 from intact.image import Image
 from intact.residual import noise_sigma
 
@@ -68,7 +68,7 @@ def searched(
     if not valid.any():
         return "nothing was measured"
     plane = np.where(valid, plane - np.median(plane[valid]), 0).astype(np.float32)
-    valid = valid & not_flat(plane)
+    valid = comparable(plane, valid, image)
     sigma = noise_sigma(plane, valid)
     if image.pixels.dtype.kind != "f" and sigma < LEAST_SIGMA:
         return f"there is no noise to compare (standard deviation {sigma:.2f})"

@@ -23,6 +23,7 @@ from intact.forensics.windows import Odd, cell_histograms, cell_sums, closed, pi
 
 BLOCK = 4  # side of the blocks whose phases are compared, in pixels
 SPREAD = 0.5  # of a period, at least, is the standard deviation of the noise
+REACH = 2.0  # standard deviations within which most values lie
 LOOKED_INTO = 6  # frequencies
 COMMON = 3.0  # times what chance gives: from here a frequency is the whole image's
 ALONG = 0.25  # of the blocks' usual amplitude, a region has at least along the common phase
@@ -43,9 +44,10 @@ def common_phases(
         sure: How often chance may give as much, for a window to belong to the region.
     """
     sigma = _noise(values, cell)
+    width = 2 * round(float(np.median(sigma))) + 1
+    sigma[_cut(values, valid, cell)] = 0
     frequencies, tests = _standing_out(cell_histograms(values, valid, cell), sigma, windows)
     counts = np.bincount(values[valid]).astype(np.float64)
-    width = 2 * round(float(np.median(sigma))) + 1
     base = np.maximum(ndimage.uniform_filter1d(counts, width), 1e-9)
     number = cell // BLOCK
     spread = np.repeat(np.repeat(sigma, number, axis=0), number, axis=1)
@@ -68,6 +70,15 @@ def _noise(values: Int[ndarray, "h w"], cell: int) -> Float[ndarray, "r c"]:
     tiles = answers[: rows * cell, : columns * cell].reshape(rows, cell, columns, cell).swapaxes(1, 2)
     at = cell * cell // 4
     return np.asarray(np.partition(tiles.reshape(rows, columns, -1), at, axis=2)[..., at] / QUARTER)
+
+
+def _cut(values: Int[ndarray, "h w"], valid: Bool[ndarray, "h w"], cell: int) -> Bool[ndarray, "r c"]:
+    """Cells whose values reach the ends of the range: noise that is cut there has a phase of its own."""
+    pixels = np.maximum(cell_sums(valid, cell), 1)
+    seen = np.where(valid, values, 0).astype(np.float64)
+    mean = cell_sums(seen, cell) / pixels
+    reach = REACH * np.sqrt(np.maximum(cell_sums(seen * seen, cell) / pixels - mean * mean, 0))
+    return (mean < reach) | (mean > values.max() - reach)
 
 
 def _standing_out(

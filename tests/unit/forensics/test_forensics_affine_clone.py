@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from intact.forensics.affine_clone import AffineClone, confirm, confirm_all, told, words
 from intact.forensics.affine_map import fitted, inverse, mapped, refined
+from intact.forensics.same_noise import grainy
 
 SIDE = 256
 HERE, THERE = (80.0, 70.0), (170.0, 180.0)
@@ -50,7 +51,7 @@ def copied(plane, matrix, radius=18.0):
 def asked(plane, matrix, seen=None):
     everywhere = np.ones(plane.shape, bool)
     seen = disc(HERE) if seen is None else seen
-    return confirm(plane.astype(np.float32), everywhere, seen, matrix, tests=1)
+    return confirm(grainy(plane.astype(np.float32), everywhere), seen, matrix, tests=1)
 
 
 def map_error(found, true, seen):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from intact.data.phantom import brain_mr
+from intact.data.phantom import brain_mr, chest_xray
 from intact.forensics.dense_field import fit_error, in_leaves, nearest
 from intact.forensics.patchmatch import PatchMatch, linear_regions
 from intact.forge import FORGED, KINDS, SOURCE
@@ -153,3 +153,8 @@ def test_the_same_image_gives_the_same_evidence():
 def test_it_abstains_where_there_is_nothing_to_compare(pixels, why):
     evidence = PatchMatch().examine(Image(pixels))
     assert np.isnan(evidence.score) and evidence.map is None and re.search(why, evidence.abstained)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_sides_of_a_chest_raise_nothing(seed):
+    assert PatchMatch().examine(chest_xray(seed, shape=(128, 112))[0]).score == 0
