@@ -5,8 +5,6 @@ A map is float64 [2, 3]: it takes (row, column, 1) of a pixel to (row, column) o
 
 from __future__ import annotations
 
-from functools import partial
-
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float
@@ -15,7 +13,7 @@ from numpy import ndarray
 LARGEST = 3.0  # enlargement, and its inverse, up to which a map is believed
 SKEW = 1.6  # ratio of the enlargements along two axes, at most
 BROADER = 1.5  # sigma of the blur that takes away what is too large for noise, and more with other blurs
-STEPS = 12  # of refinement under each blur, at most
+STEPS = 8  # of refinement under each blur, at most
 SETTLED = 0.02  # pixels; a step below which it ends
 DAMPING = 0.1  # of its steps
 FEWEST = 40  # pixels that refinement needs
@@ -74,11 +72,11 @@ def refined(plane: Field, inside: Mask, matrix: Map, blurs: tuple[float, ...]) -
     for blur in blurs:
         seen = _band(plane[here], blur)[places[:, 0] - here[0].start, places[:, 1] - here[1].start]
         like = _band(plane[there], blur)
-        layers = (like, *np.gradient(like))
+        layers = np.dstack([like, *np.gradient(like)])
         for _ in range(STEPS):
             rows, columns = (own @ around.T - corner).astype(np.float32)
-            read = partial(cv2.remap, map1=columns, map2=rows, interpolation=cv2.INTER_LINEAR)
-            value, down, right = (read(v, borderMode=cv2.BORDER_REPLICATE).ravel() for v in layers)
+            read = cv2.remap(layers, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            value, down, right = read.reshape(-1, 3).T.astype(np.float64)
             # value + slope * (step of the map) = gain * seen + offset, for all places at once
             known = np.column_stack([down[:, None] * around, right[:, None] * around, -seen, -around[:, 2]])
             gram = known.T @ known

@@ -64,13 +64,13 @@ class PatchMatch(Examiner):
         where = searched(plane, valid, image, self.diameter)
         if isinstance(where, str):
             return self._abstain(where)
+        places, found = where.places, []
         features = magnitudes(where.small, self.diameter)[where.chosen]
-        found = []
         for scale in self.scales:
             larger = round(self.diameter * scale)
             others = features if larger == self.diameter else magnitudes(where.small, larger)[where.chosen]
-            likes = nearest(features, others, where.places, self.apart)
-            found += linear_regions(where.places, likes, where.small.shape, self._area(image, where.times))
+            likes = nearest(features, others, places, self.apart)
+            found += linear_regions(places, likes, where.small.shape, self._area(image, where.times))
         found.sort(key=lambda region: -int(region[0].sum()))
         whole = [where.enlarged(mask, matrix, self.diameter) for mask, matrix in found]
         return told(plane.shape, confirm_all(where.plane, where.valid, whole))

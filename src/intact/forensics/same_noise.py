@@ -110,27 +110,30 @@ def likeness(image: Grainy, region: Mask, way: Map) -> Likeness:
         return NONE
     own, brought = image.plane[box], _brought(image.plane, box, way)
     # The blur brings what is outside a copy some pixels in.
-    inner = cv2.erode(region.astype(np.uint8), np.ones((SEAM, SEAM), np.uint8), borderValue=0) > 0
-    inner = (inner & image.usable)[box] & _far(box, way)
+    inner = cv2.erode(region[box].astype(np.uint8), np.ones((SEAM, SEAM), np.uint8), borderValue=0) > 0
+    inner &= image.usable[box] & _far(box, way)
     inner &= _quiet(own, sigma) & _quiet(brought, sigma)[AROUND:-AROUND, AROUND:-AROUND]
     if np.count_nonzero(inner) < FEWEST:
         return NONE
     noise, brought_noise = _noise(own, sigma), _noise(brought, sigma)
-    found = _correlations(brought_noise, noise, inner)
-    best = float(found[AROUND, AROUND])
-    # An edge is like itself further along without having been copied, and so is what a grid left.
-    away = found[_BESIDE]
-    if best < COPIED or away.max() > FALLS_TO * best:
-        return NONE
     there = brought_noise[AROUND:-AROUND, AROUND:-AROUND]
-    # What is left of edges is alike there, and nowhere else; few of their pixels outweigh all noise.
-    calm = inner & (np.maximum(np.abs(noise), np.abs(there)) < CALM * np.median(np.abs(noise[inner])))
-    mirrored = np.linalg.det(way[:, :2]) < 0
-    if correlation(noise[calm], there[calm]) < (MIRRORED if mirrored else SHARED * best):
+    best = correlation(noise[inner], there[inner])
+    if best < COPIED or not _everywhere(noise, there, inner, best, mirrored=np.linalg.det(way[:, :2]) < 0):
         return NONE
-    if _in_parts(noise, there, inner) < EVERYWHERE:
+    # An edge is like itself further along without having been copied, and so is what a grid left.
+    away = _correlations(brought_noise, noise, inner)[_BESIDE]
+    if away.max() > FALLS_TO * best:
         return NONE
     return Likeness(best, (best - TWINS) / max(float(np.sqrt((away**2).mean())), 1e-6))
+
+
+def _everywhere(one: Field, other: Field, inside: Mask, whole: float, *, mirrored: bool) -> bool:
+    """Whether noise is alike in all parts, and where it is weakest; what edges leave is so in places."""
+    strongest = np.maximum(np.abs(one), np.abs(other))
+    calm = inside & (strongest < CALM * np.median(np.abs(one[inside])))
+    if correlation(one[calm], other[calm]) < (MIRRORED if mirrored else SHARED * whole):
+        return False
+    return _in_parts(one, other, inside) >= EVERYWHERE
 
 
 def _in_parts(one: Field, other: Field, inside: Mask) -> float:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import cache
 from math import factorial
 
-import cv2
 import numpy as np
 from jaxtyping import Complex, Float
 from numpy import ndarray
+from scipy import fft
 
 # Order and repetition of the moments up to order 5. The first is the mean, which tells brightness.
 ORDERS = ((0, 0), (1, 1), (2, 0), (2, 2), (3, 1), (3, 3), (4, 0), (4, 2), (4, 4), (5, 1), (5, 3), (5, 5))
@@ -29,13 +29,19 @@ def zernike(
         diameter: Of the disc in pixels; an even one is taken as one more.
         orders: Which moments.
     """
-    parts: list[list[Float[ndarray, "h w"]]] = [[], []]
-    for order, repetition in orders:
+    radius = diameter // 2
+    framed = np.pad(plane, radius, mode="reflect")
+    shape = [fft.next_fast_len(n, real=True) for n in framed.shape]
+    waves = fft.rfft2(framed, shape)
+    rows, columns = plane.shape
+    real, imag = np.empty((2, len(orders), rows, columns), np.float32)
+    for at, (order, repetition) in enumerate(orders):
         bank = zernike_filter(order, repetition, diameter)
-        for part, taps in zip(parts, (bank.real, bank.imag), strict=True):
-            none = np.zeros_like(plane) if not np.any(taps) else None
-            part.append(cv2.filter2D(plane, cv2.CV_32F, taps.astype(np.float32)) if none is None else none)
-    return np.stack(parts[0]), np.stack(parts[1])
+        for part, taps in ((real, bank.real), (imag, bank.imag)):
+            # Correlation, not convolution: hence conj. What goes around the ends is in the frame.
+            found = fft.irfft2(waves * fft.rfft2(taps.astype(np.float32), shape).conj(), shape)
+            part[at] = found[:rows, :columns]
+    return real, imag
 
 
 def magnitudes(plane: Float[ndarray, "h w"], diameter: int) -> Float[ndarray, "h w k"]:
