@@ -6,6 +6,7 @@ volumes are treated plane by plane, as their noise is correlated across planes.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Num
 from numpy import ndarray
@@ -30,13 +31,22 @@ def noise_sigma(values: Num[ndarray, "..."], valid: Bool[ndarray, "..."] | None 
     Returns:
         In the unit of the values; 0 where nothing is left to measure.
     """
-    planes = np.asarray(values, np.float64)
-    mask = _LAPLACIANS.reshape((1,) * (planes.ndim - 2) + (3, 3))
-    inner = (..., slice(1, -1), slice(1, -1))
-    answers = np.abs(ndimage.convolve(planes, mask)[inner])
-    if valid is not None:
-        answers = answers[ndimage.minimum_filter(valid, (1,) * (planes.ndim - 2) + (3, 3))[inner]]
-    return _MAD * float(np.median(answers)) if answers.size else 0.0
+    measured = np.ones(values.shape, bool) if valid is None else valid
+    answers = np.concatenate(
+        [_answers(*each) for each in zip(_planes(values), _planes(measured), strict=True)]
+    )
+    return _MAD * float(np.median(answers, overwrite_input=True)) if answers.size else 0.0
+
+
+def _planes(values: Num[ndarray, "..."]) -> Num[ndarray, "d h w"]:
+    return values.reshape(-1, *values.shape[-2:])
+
+
+def _answers(plane: Num[ndarray, "h w"], valid: Bool[ndarray, "h w"]) -> Float[ndarray, "n"]:
+    """What the mask answers where all that it sees was measured."""
+    answers = np.abs(cv2.filter2D(plane.astype(np.float64), cv2.CV_64F, _LAPLACIANS))
+    inner = cv2.erode(valid.astype(np.uint8), np.ones((3, 3), np.uint8))
+    return np.asarray(answers[1:-1, 1:-1][inner[1:-1, 1:-1] > 0])
 
 
 def residual(values: Num[ndarray, "..."], sigma: float = 1.5) -> Float[ndarray, "..."]:
