@@ -33,7 +33,9 @@ bench: $(VENV)/.test  ## rerun the published numbers; needs INTACT_DATA and INTA
 	OMP_NUM_THREADS=1 $(PY) benchmarks/segment_learned.py
 	OMP_NUM_THREADS=1 $(PY) benchmarks/segment_speed.py
 	OMP_NUM_THREADS=1 $(PY) benchmarks/forensics.py
+	OMP_NUM_THREADS=1 $(PY) benchmarks/forensics_copies.py
 	OMP_NUM_THREADS=1 $(PY) benchmarks/forensics_alarms.py --images 0
+	OMP_NUM_THREADS=1 $(PY) benchmarks/forensics_series.py
 	OMP_NUM_THREADS=1 $(PY) benchmarks/forensics_speed.py
 
 docs: $(VENV)/.test  ## write docs/results and README's tables from benchmarks/results
