@@ -105,6 +105,17 @@ def test_what_happened_to_the_whole_image_raises_nothing(change, seed):
     assert evidence.p_value > 0.01 and not evidence.map.any()
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_air_whose_noise_is_cut_off_raises_nothing(seed):
+    """Outside the field of view of a CT, air is noisier or darker than inside, and nothing goes below 0."""
+    rng = np.random.default_rng(seed)
+    plane = textured(seed)
+    plane[:, :260] = np.clip(rng.normal(30, 15, (512, 260)), 3, None)
+    plane[340:500, :130] = np.clip(rng.normal(12, 15, (160, 130)), 3, None)
+    plane[:4, :300] = 0
+    assert HistogramGaps().examine(stored(plane)).p_value > 0.01
+
+
 def test_values_in_steps_are_counted_in_steps():
     plane = textured(0, (256, 256))
     same = HistogramGaps().examine(stored(16 * plane, bits=16))
