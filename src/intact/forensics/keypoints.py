@@ -24,7 +24,6 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
-from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from intact.forensics.affine_clone import AffineClone, confirm, words
@@ -196,8 +195,10 @@ def _region(plane: Field, valid: Mask, here: Points, matrix: Field) -> Mask:
     _, labels = cv2.connectedComponents(whole)
     rows, columns = (np.rint(here).astype(int) - start).T
     wanted = np.unique(labels[np.minimum(rows, size[1] - 1), np.minimum(columns, size[0] - 1)])
+    region = np.isin(labels, wanted[wanted > 0]).astype(np.uint8)
+    outlines, _ = cv2.findContours(region, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     mask = np.zeros(plane.shape, bool)
-    mask[box] = ndimage.binary_fill_holes(np.isin(labels, wanted[wanted > 0]))
+    mask[box] = cv2.drawContours(region, outlines, -1, 1, cv2.FILLED) > 0  # holes belong to it
     return mask
 
 

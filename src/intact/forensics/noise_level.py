@@ -30,8 +30,8 @@ from numpy import ndarray
 from scipy import ndimage
 
 from intact.forensics.base import Evidence, Examiner
+from intact.forensics.patient import patient
 from intact.image import Image
-from intact.segment.anatomy import body
 
 MOMENTS = 8  # that the wavelet has zero: blind to all but what changes within two or three pixels
 BLOCK, STEP = 8, 2  # coefficients: side of a block, and from one to the next
@@ -42,7 +42,6 @@ QUIET = 1.5  # times rounding's that the noise must have, else rounding is all t
 LEVELS, EACH = 16, 64  # groups of equal intensity at most; blocks in a group at least
 AROUND = 0.35  # of the image's shorter side: how far around noise is compared
 COMPARED = 0.5  # of what lies around has to be measured
-LITTLE = 0.05  # of the image: a body that is smaller was not recognised
 FEWEST = 200  # blocks
 ODD = -math.log(0.6)  # departure of the noise's logarithm, from which a region may be reported
 TAIL = (
@@ -67,7 +66,7 @@ class NoiseLevel(Examiner):
             return self._abstain(f"the image is smaller than {4 * BLOCK * PIXELS} pixels")
         if getattr(image.header, "LossyImageCompression", "") == "01":
             return self._abstain("compression with loss took noise away unevenly")
-        used = _covered(_measured(plane, valid) & _body(image))
+        used = _covered(_measured(plane, valid) & patient(image))
         if np.count_nonzero(used) < FEWEST:
             return self._abstain("hardly any of the body was measured without clipping")
         plane = np.where(valid, plane, plane[valid].mean())
@@ -180,12 +179,6 @@ def _measured(plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"]) -> Bool
     clipped = ((plane <= values.min()) | (plane >= values.max())).astype(np.uint8)
     patches = cv2.morphologyEx(clipped, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     return valid & (patches == 0)
-
-
-def _body(image: Image) -> Bool[ndarray, "h w"]:
-    """The body, or everything where none was recognised."""
-    found = body(image)
-    return found if found.mean() > LITTLE else np.ones_like(found)
 
 
 def _covered(usable: Bool[ndarray, "h w"]) -> Bool[ndarray, "r c"]:

@@ -28,9 +28,9 @@ from scipy import fft, ndimage, stats
 
 from intact.forensics.base import Evidence, Examiner
 from intact.forensics.clone import not_flat
+from intact.forensics.patient import patient
 from intact.image import Image
 from intact.residual import correlation, noise_sigma, without_structure
-from intact.segment.anatomy import body
 
 MEDIAN = 5  # pixels: side of the median whose difference to the image counts as noise; steps pass it
 EDGE = 5  # pixels: side of the surroundings of an edge that are left out
@@ -43,7 +43,6 @@ APART = 24  # pixels between a region and its copy
 SHARP = 5  # pixels: side of the surroundings above which a peak has to rise
 PEAKS = 48  # highest, that are looked into
 STRIDE = 4  # pixels between places that are looked at first
-LITTLE = 0.05  # of the image: a body that is smaller was not recognised
 ALIKE = 0.5  # local correlation of a region that repeats
 SMOOTH = 60  # pixels of it that are no edge, at least
 TWINS = 0.3  # correlation that smooth parts of symmetric anatomy reach, more in few pixels
@@ -93,7 +92,7 @@ class ResidualCorrelation(Examiner):
         if not valid.any():
             return self._abstain("nothing was measured")
         plane = np.where(valid, plane, plane[valid].mean())
-        valid = valid & not_flat(plane) & _body(image)
+        valid = valid & not_flat(plane) & patient(image)
         if np.count_nonzero(valid) < FEWEST:
             return self._abstain("the image is nearly constant")
         sigma = noise_sigma(plane, valid)
@@ -224,12 +223,6 @@ class _Pair:
         values = [each[mask] for each in (self.one, self._moved(shift)[0])]
         limits = [float(np.median(np.abs(each))) for each in values]
         return correlation(*(np.clip(each, -top, top) for each, top in zip(values, limits, strict=True)))
-
-
-def _body(image: Image) -> Mask:
-    """The body, without letters and frames; everything where none was recognised."""
-    found = body(image)
-    return found if found.mean() > LITTLE else np.ones_like(found)
 
 
 def _near_edges(noise: Field) -> Mask:
