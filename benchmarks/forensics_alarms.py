@@ -22,6 +22,7 @@ import cv2
 
 from intact.errors import InputError
 from intact.forensics import METHODS, Severity
+from intact.forensics.base import ARTEFACT
 from intact.forensics.decision import decide, group_of
 from intact.forensics.examination import Examination, examine
 from intact.forensics.instance import Instance, Series
@@ -100,7 +101,8 @@ def flagged(examination: Examination, group: str, name: str, alpha: float) -> bo
     if name == HEADERS:
         return examination.weight >= Severity.UNUSUAL
     if name == ALL:
-        return bool(decide(Examination((), examination.evidence), group, None, alpha).counted)
+        said = {name: e for name, e in examination.evidence.items() if METHODS[name].kind != ARTEFACT}
+        return bool(decide(Examination((), said), group, None, alpha).counted)
     evidence = examination.evidence.get(name)
     return None if evidence is None or evidence.p_value is None else evidence.p_value <= alpha
 

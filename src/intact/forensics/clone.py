@@ -30,6 +30,7 @@ FEWEST = 40  # pixels of noise that can be compared
 SURE = 1e-4  # p-value from which on a clone is believed
 CALM = 2.0  # times the median size of noise; what is stronger can be an edge,
 SHARED = 0.3  # and without it a copy keeps so much of its likeness at least
+STEEP = 0.9  # of the range of an image: an edge of a letter
 SEAM = 7  # pixels: twice as far as the blur reaches, and one
 RICH, MEASURED = 1.5, 0.9  # a block's deviation, in the noise's; and share of it that was measured
 LAG = 3  # pixels over which noise may be correlated with itself
@@ -220,13 +221,23 @@ def not_flat(plane: Field) -> Mask:
     return cv2.dilate(plane, kernel) > cv2.erode(plane, kernel)
 
 
+def steep(plane: Field, valid: Mask) -> Mask:
+    """Where a few pixels span most of the range of the image, as at the edges of letters."""
+    if not valid.any():
+        return np.zeros_like(valid)
+    kernel = np.ones((5, 5), np.uint8)
+    return cv2.dilate(plane, kernel) - cv2.erode(plane, kernel) > STEEP * np.ptp(plane[valid])
+
+
 def comparable(plane: Field, valid: Mask, image: Image) -> Mask:
     """Where there is noise to compare: more, in stored integers, than rounding makes.
 
-    Where JPEG left one smooth wave, rounding draws the same pattern on each like it.
+    Where JPEG left one smooth wave, rounding draws the same pattern on each like it. Letters are copies
+    of each other, and what compression leaves around them is alike too.
     """
     # Beside what is flat there is an edge, and edges may be like each other to the last bit.
-    chosen = cv2.erode((valid & not_flat(plane)).astype(np.uint8), np.ones((SEAM, SEAM), np.uint8)) > 0
+    measured = valid & not_flat(plane) & ~steep(plane, valid)
+    chosen = cv2.erode(measured.astype(np.uint8), np.ones((SEAM, SEAM), np.uint8)) > 0
     if image.pixels.dtype.kind == "f":
         return chosen
     answers = np.abs(cv2.filter2D(plane, cv2.CV_32F, LAPLACIAN))

@@ -29,6 +29,7 @@ from numpy import ndarray
 from scipy import stats
 
 from intact.forensics.base import Evidence, Examiner
+from intact.forensics.clone import LAPLACIAN, not_flat
 from intact.forensics.jpeg_blocks import SIDE, sliding_coefficients, standard_table
 from intact.forensics.jpeg_history import History, jpeg_history, jpeg_luma
 from intact.forensics.jpeg_votes import GRIDS, NONE
@@ -44,7 +45,8 @@ VARIANCE = 0.8  # of the square of a uniform value, over the square of its mean
 ELSEWHERE = 0.85  # of the change by chance is left where an image was not compressed as a whole
 OWN = 0.3  # share of the votes that the grid of a whole image has
 BESIDE = 6.0  # decades by which chance is underrated on grids that share rows or columns with the image's
-DRAWN = 32  # values: with fewer, chance decides nothing
+LEVEL = 0.2  # grey levels by which pixels miss that plane, at most
+DRAWN = 0.8  # share of them: test patterns have 0.87 and more, real images up to 0.45
 LIMIT = -4.0  # decimal logarithm of the number of false alarms below which a ghost is told
 
 Plane = Float[ndarray, "h w"]
@@ -80,8 +82,8 @@ class JPEGGhost(Examiner):
             return self._abstain(luma)
         if min(luma.shape) < SIDE * (2 * max(WINDOWS) + 1):
             return self._abstain("the image is too small to compare a region with the rest")
-        if np.unique(luma).size < DRAWN:
-            return self._abstain(f"the image has fewer than {DRAWN} values: it was drawn, not measured")
+        if _drawn(luma):
+            return self._abstain("the image was drawn, not measured: flat areas with edges between them")
         waves = list(sliding_coefficients(luma, FREQUENCIES))
         ghost = _strongest(waves, _own_grid(jpeg_history(plane, image)))
         if ghost is None:
@@ -111,6 +113,13 @@ class JPEGGhost(Examiner):
     def _nothing(self, plane: Plane) -> Evidence:
         said = "No region looks as if it had been compressed at a lower quality than the rest."
         return Evidence(self.kind, 0.0, np.zeros(plane.shape, np.float32), said, p_value=1.0)
+
+
+def _drawn(luma: Plane) -> bool:
+    """Test patterns: even where something changes, most pixels lie in the plane of their neighbours."""
+    changing = not_flat(luma)
+    answers = np.abs(cv2.filter2D(luma, cv2.CV_32F, LAPLACIAN))
+    return bool(np.count_nonzero(answers[changing] < LEVEL) >= DRAWN * np.count_nonzero(changing))
 
 
 def changes(

@@ -27,7 +27,7 @@ from numpy import ndarray
 from scipy import fft, ndimage, stats
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.clone import not_flat
+from intact.forensics.clone import comparable
 from intact.forensics.patient import patient
 from intact.image import Image
 from intact.residual import correlation, noise_sigma, without_structure
@@ -92,9 +92,9 @@ class ResidualCorrelation(Examiner):
         if not valid.any():
             return self._abstain("nothing was measured")
         plane = np.where(valid, plane, plane[valid].mean())
-        valid = valid & not_flat(plane) & patient(image)
+        valid = comparable(plane, valid, image) & patient(image)
         if np.count_nonzero(valid) < FEWEST:
-            return self._abstain("the image is nearly constant")
+            return self._abstain("the image is nearly constant, or without noise")
         sigma = noise_sigma(plane, valid)
         if image.pixels.dtype.kind != "f" and sigma < LEAST_SIGMA:
             return self._abstain(f"there is no noise to compare (standard deviation {sigma:.2f})")

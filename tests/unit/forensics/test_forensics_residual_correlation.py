@@ -141,7 +141,7 @@ def test_any_depth_will_do(dtype):
         (np.zeros((3, 3), np.uint8), "smaller than"),
         (np.full((128, 128), 9, np.uint8), "constant"),
         (np.full((128, 128), np.nan, np.float32), "nothing was measured"),
-        (np.add.outer(np.arange(128), np.arange(128)).astype(np.uint16), "no noise"),
+        (np.add.outer(np.arange(128), np.arange(128)).astype(np.uint16), "without noise"),
     ],
 )
 def test_it_abstains_where_there_is_nothing_to_compare(pixels, why):
