@@ -3,10 +3,10 @@
     INTACT_DATA=... OMP_NUM_THREADS=1 python benchmarks/forensics_copies.py [--packs brain_mri] [--images 25]
 
 One region of 0.3 to 3 % of the image is copied within genuine brain MR slices, chest radiographs and
-lung CT slices; a row per pack, kind of copy and examiner of copy-move. Genuine images that were
-processed alike are the other class. Detected: the examiner's own p-value is at most 1 %. F1 and IoU are
-of the map cut at 0.5, with what was copied counted as forged too (both ends of a copy look the same),
-the mean over forged images.
+lung CT slices; a row per pack, kind of copy and examiner of copy-move, and one for those of them that
+screening asks, together. Genuine images that were processed alike are the other class. Detected: the
+examiner's own p-value is at most 1 %. F1 and IoU are of the map cut at 0.5, with what was copied counted
+as forged too (both ends of a copy look the same), the mean over forged images.
 
 Rows go to benchmarks/results/forensics_copies.csv.
 """
@@ -18,7 +18,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -31,7 +31,7 @@ from intact.forensics import METHODS, Examiner
 from intact.forge import CopyMove
 from intact.image import Image
 from intact.metrics import auroc, binomial_interval
-from intact.metrics.tampering import pixel_scores
+from intact.metrics.tampering import Confusion, pixel_scores
 from results import environment, replace_rows, spread
 
 ROWS = "forensics_copies.csv"
@@ -51,6 +51,15 @@ COPIES: dict[str, dict[str, Any]] = {
 }
 AFTER = ("jpeg=90", "jpeg=70", "noise=0.5")  # of images with a region that was moved
 PLAIN = "none"
+TOGETHER = "together"  # the row of those that screening asks
+
+
+class Said(NamedTuple):
+    """What is said of one image."""
+
+    score: float
+    p_value: float
+    map: np.ndarray
 
 
 def copies(image: Image, seed: int) -> Iterator[tuple[str, str, Image, np.ndarray]]:
@@ -76,61 +85,65 @@ def genuine(image: Image, seed: int) -> Iterator[tuple[str, Image]]:
         yield after.told, after.apply(image, np.zeros(image.shape, np.uint8), seed)[0]
 
 
-def score(examiner: Examiner, image: Image) -> tuple[float, float, np.ndarray | None]:
-    """Score, p-value and map; who abstains found nothing."""
+def said(examiners: dict[str, Examiner], image: Image) -> dict[str, Said]:
+    """What each examiner says, and those of screening together, corrected for their number."""
+    found = {name: asked(examiner, image) for name, examiner in examiners.items()}
+    routine = [of for name, of in found.items() if examiners[name].routine]
+    p = min(1.0, len(routine) * min(of.p_value for of in routine))
+    seen = [of.map for of in routine if len(routine) * of.p_value <= ALPHA]
+    whole = np.max([np.zeros(image.shape), *seen], axis=0)
+    return found | {TOGETHER: Said(-math.log10(max(p, 1e-300)), p, whole)}
+
+
+def asked(examiner: Examiner, image: Image) -> Said:
+    """What one examiner says; who abstains found nothing."""
     evidence = examiner.examine(image)
-    if evidence.abstained:
-        return 0.0, 1.0, None
-    return evidence.score, 1.0 if evidence.p_value is None else evidence.p_value, evidence.map
+    if evidence.abstained or evidence.map is None or evidence.p_value is None:
+        return Said(0.0, 1.0, np.zeros(image.shape))
+    return Said(evidence.score, evidence.p_value, evidence.map)
 
 
 def measure(pack: str, methods: list[str], images: int) -> None:
     """Rows of one pack, written after all of its images."""
     folder = Path(os.environ["INTACT_DATA"]) / pack / GENUINE[pack]
     paths = evenly(sorted(folder.iterdir()), images)
-    clean: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    found: dict[tuple[str, str, str], list[tuple[float, float, float, float]]] = {}
+    clean: dict[tuple[str, str], list[Said]] = {}
+    forged: dict[tuple[str, str, str], list[tuple[Said, Confusion]]] = {}
     examiners = {name: METHODS[name]() for name in methods}
     for seed, path in enumerate(paths):
         image = read(path)
         for processing, picture in genuine(image, seed):
-            for name, examiner in examiners.items():
-                clean.setdefault((name, processing), []).append(score(examiner, picture)[:2])
+            for name, of in said(examiners, picture).items():
+                clean.setdefault((name, processing), []).append(of)
         for kind, processing, picture, labels in copies(image, seed):
-            for name, examiner in examiners.items():
-                value, p, seen = score(examiner, picture)
-                seen = np.zeros(picture.shape, np.float32) if seen is None else seen
-                at = pixel_scores(seen, labels, sources=True).confusion
-                found.setdefault((name, kind, processing), []).append((value, p, at.f1, at.iou))
+            for name, of in said(examiners, picture).items():
+                places = pixel_scores(of.map, labels, sources=True).confusion
+                forged.setdefault((name, kind, processing), []).append((of, places))
         print(f"{pack}: {seed + 1} of {len(paths)}", end="\r", flush=True)
-    for name in methods:
-        own = [(kind, after, of) for (method, kind, after), of in found.items() if method == name]
+    for name in (*methods, TOGETHER):
+        own = [(kind, after, of) for (method, kind, after), of in forged.items() if method == name]
         rows = [row(pack, name, kind, clean[name, after], of) for kind, after, of in own]
         replace_rows(ROWS, {"pack": pack, "method": name}, rows)
 
 
 def row(
-    pack: str,
-    name: str,
-    kind: str,
-    clean: list[tuple[float, float]],
-    found: list[tuple[float, float, float, float]],
+    pack: str, name: str, kind: str, clean: list[Said], forged: list[tuple[Said, Confusion]]
 ) -> dict[str, Any]:
     """What one examiner says of one kind of copy."""
-    scores = np.array([value for value, _ in clean] + [value for value, *_ in found])
-    truth = np.repeat([False, True], [len(clean), len(found)])
-    detected = binomial_interval(sum(p <= ALPHA for _, p, *_ in found), len(found))
+    scores = np.array([of.score for of in clean] + [of.score for of, _ in forged])
+    truth = np.repeat([False, True], [len(clean), len(forged)])
+    detected = binomial_interval(sum(of.p_value <= ALPHA for of, _ in forged), len(forged))
     return {
         "pack": pack,
         "method": name,
         "copy": kind,
-        "forged": len(found),
+        "forged": len(forged),
         "genuine": len(clean),
         "auroc": auroc(scores, truth),
         **spread("detected", detected),
-        "alarms": sum(p <= ALPHA for _, p in clean),
-        "f1": float(np.mean([f1 for *_, f1, _ in found])),
-        "iou": float(np.mean([iou for *_, iou in found])),
+        "alarms": sum(of.p_value <= ALPHA for of in clean),
+        "f1": float(np.mean([places.f1 for _, places in forged])),
+        "iou": float(np.mean([places.iou for _, places in forged])),
     } | environment()
 
 
