@@ -279,7 +279,7 @@ def _without_empty(head: list[str], body: list[list[str]]) -> tuple[list[str], l
 
 
 def _name(method: str) -> str:
-    return method if method == BASELINE else f"`{method}`"
+    return method if method in (BASELINE, "together") else f"`{method}`"
 
 
 def _cell(row: dict[str, str], name: str) -> str:
