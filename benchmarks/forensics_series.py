@@ -33,7 +33,7 @@ from intact.forensics import Severity
 from intact.forensics.copied_noise import CopiedNoise
 from intact.forensics.examination import examine
 from intact.forensics.instance import Series, read_series
-from intact.forensics.recycled import Archive, describe
+from intact.forensics.slices.recycled import Archive, describe
 from intact.forge import KINDS, SERIES_KINDS
 from intact.forge.series import Edit
 from intact.image import Image, Scale

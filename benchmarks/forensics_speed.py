@@ -35,9 +35,9 @@ import torch
 
 from intact.data.phantom import thorax_ct
 from intact.forensics import METHODS
-from intact.forensics.continuity import examine_continuity
-from intact.forensics.header import examine_headers
+from intact.forensics.header.examine import examine_headers
 from intact.forensics.instance import read_series
+from intact.forensics.slices.continuity import examine_continuity
 from intact.forge import CopyMove, Recompress
 from intact.image import Image
 from intact.io import Source, write_series

@@ -13,7 +13,7 @@ from numpy import ndarray
 from scipy import ndimage
 
 # Immerkaer's mask, "Fast noise variance estimation", CVIU 64(2), 1996: blind to planes and straight edges.
-_LAPLACIANS = np.array([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]]) / 6.0
+LAPLACIAN = np.array([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]]) / 6.0
 LOUD = 4.0  # standard deviations of noise; what differs more from its surroundings is structure
 _MAD = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 
@@ -44,7 +44,7 @@ def _planes(values: Num[ndarray, "..."]) -> Num[ndarray, "d h w"]:
 
 def _answers(plane: Num[ndarray, "h w"], valid: Bool[ndarray, "h w"]) -> Float[ndarray, "n"]:
     """What the mask answers where all that it sees was measured."""
-    answers = np.abs(cv2.filter2D(plane.astype(np.float64), cv2.CV_64F, _LAPLACIANS))
+    answers = np.abs(cv2.filter2D(plane.astype(np.float64), cv2.CV_64F, LAPLACIAN))
     inner = cv2.erode(valid.astype(np.uint8), np.ones((3, 3), np.uint8))
     return np.asarray(answers[1:-1, 1:-1][inner[1:-1, 1:-1] > 0])
 

@@ -27,7 +27,7 @@ from intact.engine import local
 from intact.errors import InputError, MisfitWarning, UsageError
 from intact.examiner_desk import ACQUISITION, FORENSICS, tell
 from intact.findings import Findings, Row
-from intact.forensics.recycled import Archive, Description, describe
+from intact.forensics.slices.recycled import Archive, Description, describe
 from intact.genuine import learn_genuine
 from intact.io import Unit, index, read_unit
 from intact.model import Model

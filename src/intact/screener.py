@@ -18,7 +18,7 @@ from intact.errors import InputError, UnreadableError
 from intact.examiner_desk import ACQUISITION, FORENSICS, ExaminerDesk
 from intact.findings import Row
 from intact.forensics.instance import Instance, Series
-from intact.forensics.recycled import Description, describe
+from intact.forensics.slices.recycled import Description, describe
 from intact.image import Image
 from intact.io import Rejected, Unit, read_unit, write
 from intact.io.series import join_planes, read_planes

@@ -11,7 +11,7 @@ from made_archive import SIDE, plane, write_dicom, write_png, write_series
 from pydicom import dcmread
 
 from intact import read
-from intact.forensics.header import examine_headers
+from intact.forensics.header.examine import examine_headers
 from intact.forensics.instance import read_series
 from intact.forge import FORGED, KINDS, SERIES_KINDS, SOURCE, pixel_digest
 from intact.io import Source, write_nifti

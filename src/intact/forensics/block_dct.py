@@ -5,7 +5,7 @@ were copied become neighbours when descriptions are sorted, and all pairs of a c
 
 Differs from the paper: the mean of a block does not count, so that brighter copies are found; limits
 are in units of the image's noise instead of 8-bit grey levels, so that any depth will do; blocks with
-nothing but noise are left out; and a shift is believed only where the noise repeats (`clone.py`), so
+nothing but noise are left out; and a shift is believed only where the noise repeats (`copies/clone.py`), so
 that symmetric anatomy raises no alarm.
 """
 
@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 from scipy.fft import idct
 
-from intact.forensics.block_matching import BlockMatching
+from intact.forensics.copies.block_matching import BlockMatching
 
 COEFFICIENTS = 15  # of the lowest frequencies, the mean left out
 

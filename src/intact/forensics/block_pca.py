@@ -6,9 +6,9 @@ hold nearly all of what tells its blocks apart.
 
 Differs from the paper: the mean of a block does not count, so that brighter copies are found; the
 components are learned from every eighth block, which gives the same ones; at least 8 and at most 12 of
-them are kept; the rest is as all matching of blocks here (`block_matching.py`): quantisation in units of
-the noise in place of 256 bins, neighbours up to 4 apart in place of 100, and clones told by their noise
-in place of 128 votes for one offset.
+them are kept; the rest is as all matching of blocks here (`copies/block_matching.py`): quantisation in
+units of the noise in place of 256 bins, neighbours up to 4 apart in place of 100, and clones told by
+their noise in place of 128 votes for one offset.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from intact.forensics.block_matching import BlockMatching
+from intact.forensics.copies.block_matching import BlockMatching
 
 EVERY = 8  # one block in so many is learned from
 KEPT = (8, 12)  # components, at least and at most

@@ -8,7 +8,7 @@ much: discs that are alike by chance do not agree on that.
 Differs from the papers: discs are of 12 pixels instead of 24, as lesions are small, and compared within
 the leaves of two trees of projections instead of hashes; likeness is relative to contrast; phases also
 tell mirrored copies; pairs are gathered by the map that each implies; and a map is believed only where
-the noise repeats (`affine_clone.py`), so that symmetric anatomy raises no alarm. Large images are
+the noise repeats (`copies/affine_clone.py`), so that symmetric anatomy raises no alarm. Large images are
 searched at a half or less of their size.
 """
 
@@ -22,13 +22,13 @@ import numpy as np
 from jaxtyping import Bool, Complex, Float, Int
 from numpy import ndarray
 
-from intact.forensics.affine_clone import confirm_all, told
-from intact.forensics.affine_map import Mask, fitted
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.clone import MOST
-from intact.forensics.dense_field import in_leaves
-from intact.forensics.searched import Searched, searched
-from intact.forensics.zernike import ORDERS, zernike
+from intact.forensics.copies.affine_clone import confirm_all, told
+from intact.forensics.copies.affine_map import Mask, fitted
+from intact.forensics.copies.clone import MOST
+from intact.forensics.copies.dense_field import in_leaves
+from intact.forensics.copies.searched import Searched, searched
+from intact.forensics.copies.zernike import ORDERS, zernike
 from intact.image import Image
 
 TREES = 2

@@ -8,7 +8,7 @@ Noise is halved, and what compression does to fine detail is gone, while a block
 Differs from the paper: a copy seldom moves by an even number of pixels, and the approximation of one
 pixel further is another; so it is taken at three phases, any two of which are an odd shift apart. Blocks
 overlap by all but one coefficient. The mean does not count, and the rest is as all matching of blocks
-here (`block_matching.py`): limits in units of the image's noise, and clones told by their noise.
+here (`copies/block_matching.py`): limits in units of the image's noise, and clones told by their noise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy.fft import dct
 
-from intact.forensics.block_matching import BlockMatching
+from intact.forensics.copies.block_matching import BlockMatching
 
 PHASES = ((0, 0), (0, 1), (1, 0))  # between them are shifts of every parity
 COEFFICIENTS = 15  # of the lowest frequencies, the mean left out

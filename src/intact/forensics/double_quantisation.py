@@ -29,8 +29,8 @@ from numpy import ndarray
 from scipy.special import ndtr
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.jpeg_blocks import SIDE, block_coefficients, unclipped_blocks
-from intact.forensics.jpeg_history import ROUNDED, History, jpeg_history
+from intact.forensics.jpeg.blocks import SIDE, block_coefficients, unclipped_blocks
+from intact.forensics.jpeg.history import ROUNDED, History, jpeg_history
 from intact.image import Image
 
 FREQUENCIES = ((0, 1), (1, 0), (2, 0), (1, 1), (0, 2), (0, 3), (1, 2), (2, 1), (3, 0), (4, 0))  # down, across

@@ -21,8 +21,8 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.jpeg_blocks import SIDE
-from intact.forensics.jpeg_history import jpeg_history
+from intact.forensics.jpeg.blocks import SIDE
+from intact.forensics.jpeg.history import jpeg_history
 from intact.image import Image
 
 GROUND = 2.0  # grey levels added to the gradient, so that flat areas do not divide by nothing

@@ -11,12 +11,12 @@ from pydicom import Dataset, dcmread
 
 from intact.errors import UsageError
 from intact.forensics.base import Evidence, Examiner, Finding, Severity
-from intact.forensics.cine import examine_cine
-from intact.forensics.continuity import examine_continuity
-from intact.forensics.header import examine_headers
+from intact.forensics.header.examine import examine_headers
 from intact.forensics.instance import Series
 from intact.forensics.ledger import Ledger
 from intact.forensics.signature import verify
+from intact.forensics.slices.cine import examine_cine
+from intact.forensics.slices.continuity import examine_continuity
 from intact.image import Image
 from intact.io.dicom import quiet
 from intact.io.source import Source

@@ -28,7 +28,7 @@ from numpy import ndarray
 from scipy import fft, ndimage, stats
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.clone import not_flat
+from intact.forensics.texture import not_flat
 from intact.forensics.value_phases import common_phases
 from intact.forensics.windows import SCANNED, Odd, cell_histograms, cell_sums, closed, pixels_of, window_sums
 from intact.image import Image

@@ -29,11 +29,12 @@ from numpy import ndarray
 from scipy import stats
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.clone import LAPLACIAN, not_flat
-from intact.forensics.jpeg_blocks import SIDE, sliding_coefficients, standard_table
-from intact.forensics.jpeg_history import History, jpeg_history, jpeg_luma
-from intact.forensics.jpeg_votes import GRIDS, NONE
+from intact.forensics.jpeg.blocks import SIDE, sliding_coefficients, standard_table
+from intact.forensics.jpeg.history import History, jpeg_history, jpeg_luma
+from intact.forensics.jpeg.votes import GRIDS, NONE
+from intact.forensics.texture import not_flat
 from intact.image import Image
+from intact.residual import LAPLACIAN
 
 FREQUENCIES = ((0, 1), (1, 0), (2, 0), (1, 1), (0, 2), (0, 3), (1, 2), (2, 1), (3, 0))  # down, across
 QUALITIES = range(50, 93, 6)

@@ -26,8 +26,8 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.jpeg_history import jpeg_history
-from intact.forensics.jpeg_votes import GRIDS, NONE, Votes, log_alarms, log_tests
+from intact.forensics.jpeg.history import jpeg_history
+from intact.forensics.jpeg.votes import GRIDS, NONE, Votes, log_alarms, log_tests
 from intact.image import Image
 
 REACH = 9  # pixels apart that votes of one region may be

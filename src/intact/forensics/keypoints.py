@@ -12,7 +12,7 @@ to 0.8 times as far as the next instead of 0.5; the last such gap among the firs
 others, not the first, so that all of several copies are matched; mirrored copies are found too, as the
 descriptor of a mirrored key-point is its descriptor in another order; the region is where windows of both
 are alike around the matches, without a hull; and a map is believed only where the noise repeats
-(`affine_clone.py`), so that symmetric anatomy raises no alarm.
+(`copies/affine_clone.py`), so that symmetric anatomy raises no alarm.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from scipy.spatial import cKDTree
 
-from intact.forensics.affine_clone import AffineClone, confirm, words
-from intact.forensics.affine_map import mapped
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.clone import comparable, filled
-from intact.forensics.j_linkage import j_linkage
-from intact.forensics.same_noise import grainy
+from intact.forensics.copies.affine_clone import AffineClone, confirm, words
+from intact.forensics.copies.affine_map import mapped
+from intact.forensics.copies.j_linkage import j_linkage
+from intact.forensics.copies.same_noise import grainy
+from intact.forensics.texture import comparable, filled
 from intact.image import Image
 
 SMALLEST = 64  # pixels: side of an image with room for two regions

@@ -10,7 +10,7 @@ Differs from the paper: the search begins with the leaves of a tree of projectio
 their neighbours' offsets at once; brightness itself is not compared, and the magnitudes have the same
 noise each; discs are also compared with somewhat larger ones, for scaled copies; large images are
 searched at a half or less of their size; and instead of asking that a region's like be one too, it is
-believed only where the noise repeats under the map that was fitted to it (`affine_clone.py`), so that
+believed only where the noise repeats under the map that was fitted to it (`copies/affine_clone.py`), so that
 symmetric anatomy raises no alarm. Distances and areas are smaller, for small lesions.
 """
 
@@ -25,12 +25,12 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy import ndimage
 
-from intact.forensics.affine_clone import confirm_all, told
-from intact.forensics.affine_map import Map, Mask, fitted
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.dense_field import Places, fit_error, nearest
-from intact.forensics.searched import searched
-from intact.forensics.zernike import magnitudes
+from intact.forensics.copies.affine_clone import confirm_all, told
+from intact.forensics.copies.affine_map import Map, Mask, fitted
+from intact.forensics.copies.dense_field import Places, fit_error, nearest
+from intact.forensics.copies.searched import searched
+from intact.forensics.copies.zernike import magnitudes
 from intact.image import Image
 
 MEDIAN = 5  # side of the median filter on offsets, in pixels

@@ -28,7 +28,7 @@ from numpy import ndarray
 from scipy import fft, ndimage
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.clone import not_flat
+from intact.forensics.texture import not_flat
 from intact.forensics.windows import SCANNED, pixels_of, window_sums
 from intact.image import Image
 from intact.residual import noise_sigma

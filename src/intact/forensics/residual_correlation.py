@@ -27,8 +27,8 @@ from numpy import ndarray
 from scipy import fft, ndimage, stats
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.clone import comparable
 from intact.forensics.patient import patient
+from intact.forensics.texture import comparable
 from intact.image import Image
 from intact.residual import correlation, noise_sigma, without_structure
 

@@ -31,7 +31,7 @@ from scipy import fft
 
 from intact.errors import UsageError
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.clone import not_flat
+from intact.forensics.texture import not_flat
 from intact.image import Image
 from intact.residual import noise_sigma
 

@@ -20,6 +20,7 @@ from numpy import ndarray
 from scipy import fft, ndimage
 
 from intact.forensics.windows import Odd, cell_histograms, cell_sums, closed, pixels_of, window_sums
+from intact.residual import LAPLACIAN
 
 BLOCK = 4  # side of the blocks whose phases are compared, in pixels
 SPREAD = 0.5  # of a period, at least, is the standard deviation of the noise
@@ -27,7 +28,6 @@ REACH = 2.0  # standard deviations within which most values lie
 LOOKED_INTO = 6  # frequencies
 COMMON = 3.0  # times what chance gives: from here a frequency is the whole image's
 ALONG = 0.25  # of the blocks' usual amplitude, a region has at least along the common phase
-LAPLACIANS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 QUARTER = 0.3186  # lower quartile of the absolute value of a standard normal variable
 
 
@@ -65,7 +65,7 @@ def common_phases(
 
 def _noise(values: Int[ndarray, "h w"], cell: int) -> Float[ndarray, "r c"]:
     """Standard deviation of the noise in each cell: a quartile, as edges fill half of some."""
-    answers = np.abs(cv2.filter2D(values.astype(np.float32), cv2.CV_32F, LAPLACIANS))
+    answers = np.abs(cv2.filter2D(values.astype(np.float32), cv2.CV_32F, LAPLACIAN))
     rows, columns = (n // cell for n in values.shape)
     tiles = answers[: rows * cell, : columns * cell].reshape(rows, cell, columns, cell).swapaxes(1, 2)
     at = cell * cell // 4

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from intact.forensics.affine_clone import AffineClone, confirm, confirm_all, told, words
-from intact.forensics.affine_map import fitted, inverse, mapped, refined
-from intact.forensics.same_noise import grainy
+from intact.forensics.copies.affine_clone import AffineClone, confirm, confirm_all, told, words
+from intact.forensics.copies.affine_map import fitted, inverse, mapped, refined
+from intact.forensics.copies.same_noise import grainy
 
 SIDE = 256
 HERE, THERE = (80.0, 70.0), (170.0, 180.0)

@@ -7,8 +7,8 @@ import pytest
 from scipy import ndimage
 
 from intact.data.phantom import brain_mr
-from intact.forensics.block_matching import _alike
 from intact.forensics.block_pca import KEPT, BlockPCA, _components
+from intact.forensics.copies.block_matching import _alike
 from intact.forge import FORGED, KINDS, SOURCE
 from intact.image import Image
 from intact.metrics.segmentation import dice

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from intact.data.phantom import brain_mr
 from intact.forensics.block_zernike import BlockZernike, turns_between
-from intact.forensics.zernike import ORDERS, zernike
+from intact.forensics.copies.zernike import ORDERS, zernike
 from intact.forge import FORGED, KINDS, SOURCE
 from intact.image import Image
 from intact.metrics.segmentation import dice

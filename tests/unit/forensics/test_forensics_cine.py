@@ -8,7 +8,7 @@ from PIL import Image as Picture
 from scipy import ndimage
 
 from intact.forensics.base import Severity
-from intact.forensics.cine import examine_cine
+from intact.forensics.slices.cine import examine_cine
 
 SIDE = 96
 

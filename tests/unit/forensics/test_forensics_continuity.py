@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from intact.data.phantom import thorax_ct
 from intact.forensics.base import Severity
-from intact.forensics.continuity import examine_continuity
+from intact.forensics.slices.continuity import examine_continuity
 
 
 def volume(seed=0, planes=20, side=128, shared=0.0, sigma=20.0):

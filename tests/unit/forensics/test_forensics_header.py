@@ -10,7 +10,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from intact.forensics.base import Severity
-from intact.forensics.header import examine_headers
+from intact.forensics.header.examine import examine_headers
 from intact.forensics.instance import Instance, Series, odd_ones
 from intact.forge.series import BROKEN, DropSlice, Header
 from intact.io.dicom import read_dicom

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image as Picture
 from scipy import ndimage
 
-from intact.forensics.jpeg_blocks import sliding_coefficients
+from intact.forensics.jpeg.blocks import sliding_coefficients
 from intact.forensics.jpeg_ghost import FREQUENCIES, JPEGGhost, changes
 from intact.image import Image
 from intact.metrics.segmentation import dice

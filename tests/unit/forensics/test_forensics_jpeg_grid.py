@@ -8,8 +8,8 @@ from PIL import Image as Picture
 from scipy import ndimage
 from scipy.fft import dctn
 
+from intact.forensics.jpeg.votes import _zeros, grid_votes, main_grid
 from intact.forensics.jpeg_grid import JPEGGrid, foreign_regions
-from intact.forensics.jpeg_votes import _zeros, grid_votes, main_grid
 from intact.image import Image
 from intact.metrics.segmentation import dice
 

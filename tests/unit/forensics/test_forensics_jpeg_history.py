@@ -8,9 +8,9 @@ from PIL import Image as Picture
 from scipy import ndimage
 from scipy.fft import dctn
 
-from intact.forensics.jpeg_blocks import block_coefficients, sliding_coefficients, standard_table
-from intact.forensics.jpeg_history import jpeg_history, jpeg_luma
-from intact.forensics.jpeg_votes import log_alarms
+from intact.forensics.jpeg.blocks import block_coefficients, sliding_coefficients, standard_table
+from intact.forensics.jpeg.history import jpeg_history, jpeg_luma
+from intact.forensics.jpeg.votes import log_alarms
 from intact.image import Image
 
 

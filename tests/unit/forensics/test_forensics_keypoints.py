@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from intact.forensics.j_linkage import j_linkage
+from intact.forensics.copies.j_linkage import j_linkage
 from intact.forensics.keypoints import MIRRORED, Keypoints, _key_points, _matched
 from intact.forge import FORGED, KINDS, SOURCE
 from intact.image import Image

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from intact.data.phantom import brain_mr, chest_xray
-from intact.forensics.dense_field import fit_error, in_leaves, nearest
+from intact.forensics.copies.dense_field import fit_error, in_leaves, nearest
 from intact.forensics.patchmatch import PatchMatch, linear_regions
 from intact.forge import FORGED, KINDS, SOURCE
 from intact.image import Image

@@ -11,9 +11,9 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from intact.data.phantom import thorax_ct
-from intact.forensics import rules_ct, rules_pixels
 from intact.forensics.base import Severity
-from intact.forensics.icon import icon_of, likeness
+from intact.forensics.header import ct, pixels
+from intact.forensics.header.icon import icon_of, likeness
 from intact.forensics.instance import Instance, Series
 from intact.io.dicom import read_dicom
 
@@ -61,7 +61,7 @@ def examine(*slices):
         one.save_as(stream, enforce_file_format=False)
         instances.append(Instance(f"{n}.dcm", read_dicom(stream.getvalue(), name=f"{n}.dcm")))
     series = Series(instances)
-    return [found for rule in (*rules_pixels.RULES, *rules_ct.RULES) for found in rule(series)]
+    return [found for rule in (*pixels.RULES, *ct.RULES) for found in rule(series)]
 
 
 def scan(count=12, **header):

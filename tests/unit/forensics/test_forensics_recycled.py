@@ -11,8 +11,8 @@ from pydicom.dataset import FileMetaDataset
 
 from intact.data.phantom import brain_mr
 from intact.forensics.base import Severity
-from intact.forensics.fingerprint import body, fingerprint, turn, turned
-from intact.forensics.recycled import Archive, describe
+from intact.forensics.slices.fingerprint import body, fingerprint, turn, turned
+from intact.forensics.slices.recycled import Archive, describe
 from intact.image import Identity, Image
 
 

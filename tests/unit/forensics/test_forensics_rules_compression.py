@@ -11,8 +11,8 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 from scipy import ndimage
 
 from intact.forensics.base import Severity
+from intact.forensics.header.compression import MOST, RULES
 from intact.forensics.instance import Instance, Series
-from intact.forensics.rules_compression import MOST, RULES
 from intact.image import Image
 
 

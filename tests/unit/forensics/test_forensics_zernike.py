@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from intact.forensics.zernike import ORDERS, magnitudes, zernike, zernike_filter
+from intact.forensics.copies.zernike import ORDERS, magnitudes, zernike, zernike_filter
 
 
 def at_the_middle(plane, diameter=16):

@@ -10,10 +10,10 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, RLELossless
 from scipy import ndimage
 
 from intact.errors import UsageError
-from intact.forensics.continuity import examine_continuity
-from intact.forensics.header import examine_headers
+from intact.forensics.header.examine import examine_headers
 from intact.forensics.instance import Instance, Series
-from intact.forensics.recycled import Archive, describe
+from intact.forensics.slices.continuity import examine_continuity
+from intact.forensics.slices.recycled import Archive, describe
 from intact.forge.series import DoubleSlice, DropSlice, Recycle, Reorder
 from intact.io.dicom import read_dicom
 

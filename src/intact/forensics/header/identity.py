@@ -14,8 +14,8 @@ from itertools import pairwise
 from pydicom.uid import UID
 
 from intact.forensics.base import Severity
+from intact.forensics.header.rules import Found, Rule, at, graded, those
 from intact.forensics.instance import Instance, Series, odd_ones
-from intact.forensics.rules import Found, Rule, at, graded, those
 from intact.io.elements import tag, text
 
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*")

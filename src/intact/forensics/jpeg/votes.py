@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy import stats
 
-from intact.forensics.jpeg_blocks import SIDE, sliding_coefficients
+from intact.forensics.jpeg.blocks import SIDE, sliding_coefficients
 
 GRIDS = SIDE * SIDE
 ZERO = 0.499  # grey levels below which a coefficient counts as rounded to zero; half a level does not

@@ -1,6 +1,6 @@
 """Whether the slices of a volume follow one another as noise and anatomy do: check B5.
 
-`slice_noise.py` tells which slices hold another's noise, `slice_anatomy.py` which do not continue the
+`noise.py` tells which slices hold another's noise, `anatomy.py` which do not continue the
 anatomy; here the findings come together. All limits are measured against the volume itself, so that
 overlapping reconstructions and averages of slabs, whose neighbours share most of their noise, need none
 of their own. Nothing is said of films, of stacks of fewer than five slices, of slices below 32 pixels
@@ -16,8 +16,8 @@ from jaxtyping import Num
 from numpy import ndarray
 
 from intact.forensics.base import Finding, Severity
-from intact.forensics.slice_anatomy import Spot, coarse, exchanged, foreign, missing, spots, unlike
-from intact.forensics.slice_noise import computed, correlations, fine, repeated, without_edges
+from intact.forensics.slices.anatomy import Spot, coarse, exchanged, foreign, missing, spots, unlike
+from intact.forensics.slices.noise import computed, correlations, fine, repeated, without_edges
 
 FEWEST = 5  # slices
 SMALLEST = 32  # pixels of a side

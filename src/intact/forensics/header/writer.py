@@ -7,8 +7,8 @@ elements). The implementation UID names the last writer, never the scanner.
 from __future__ import annotations
 
 from intact.forensics.base import Severity
+from intact.forensics.header.rules import Found, Rule, at, few, those
 from intact.forensics.instance import Instance, Series, odd_ones
-from intact.forensics.rules import Found, Rule, at, few, those
 from intact.io.elements import text
 from intact.io.meaning import MADE_GROUP
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from intact.forensics.base import Severity
+from intact.forensics.header.rules import Found, Rule, at, few, graded, those
 from intact.forensics.instance import Instance, Series, odd_ones
-from intact.forensics.rules import Found, Rule, at, few, graded, those
 from intact.io.elements import numbers
 
 # Of one device in one acquisition: the same in all files.

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from intact.forensics.affine_map import Field, Map, Mask, inverse, mapped, plausible, refined
 from intact.forensics.base import Evidence
-from intact.forensics.clone import MOST, TWINS
-from intact.forensics.same_noise import FEWEST, Grainy, begun, grainy, likeness
+from intact.forensics.copies.affine_map import Field, Map, Mask, inverse, mapped, plausible, refined
+from intact.forensics.copies.clone import MOST, TWINS
+from intact.forensics.copies.same_noise import FEWEST, Grainy, begun, grainy, likeness
 
 __all__ = ["AffineClone", "confirm", "confirm_all", "mapped", "told", "words"]
 

@@ -16,7 +16,8 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.clone import Clone, comparable, enough_texture, filled, find_clones, not_flat
+from intact.forensics.copies.clone import Clone, find_clones
+from intact.forensics.texture import comparable, enough_texture, filled, not_flat
 from intact.image import Image
 from intact.residual import noise_sigma
 

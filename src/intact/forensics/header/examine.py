@@ -1,6 +1,6 @@
 """Whether the headers of a series can be what scanners and archives left.
 
-What is compared is in the files `rules_*.py`; here the findings come together, and what the files
+What is compared is in the files beside this one; here the findings come together, and what the files
 themselves record of changes is believed (DICOM PS3.3 C.12.1.1.9).
 """
 
@@ -8,25 +8,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from intact.forensics import (
-    rules_acquisition,
-    rules_compression,
-    rules_ct,
-    rules_identity,
-    rules_pixels,
-    rules_writer,
-)
 from intact.forensics.base import Finding, Severity
+from intact.forensics.header import acquisition, compression, ct, identity, pixels, writer
 from intact.forensics.instance import Series
 from intact.io.elements import tag, text
 
 RULES = (
-    *rules_identity.RULES,
-    *rules_acquisition.RULES,
-    *rules_pixels.RULES,
-    *rules_compression.RULES,
-    *rules_ct.RULES,
-    *rules_writer.RULES,
+    *identity.RULES,
+    *acquisition.RULES,
+    *pixels.RULES,
+    *compression.RULES,
+    *ct.RULES,
+    *writer.RULES,
 )
 
 

@@ -14,8 +14,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from intact.forensics.affine_map import Box, Field, Map, Mask, box_of, opencv
-from intact.forensics.clone import BESIDE, CALM, COPIED, FALLS_TO, NOISE, SEAM, SHARED, TWINS
+from intact.forensics.copies.affine_map import Box, Field, Map, Mask, box_of, opencv
+from intact.forensics.copies.clone import BESIDE, CALM, COPIED, FALLS_TO, NOISE, SHARED, TWINS
+from intact.forensics.texture import SEAM
 from intact.residual import LOUD, correlation
 
 FINE = 0.8  # sigma of the blur whose difference to the image counts as noise, in pixels

@@ -13,9 +13,9 @@ from jaxtyping import Bool
 from numpy import ndarray
 
 from intact.forensics.base import Finding, Severity
-from intact.forensics.icon import icon_of, likeness
+from intact.forensics.header.icon import icon_of, likeness
+from intact.forensics.header.rules import Found, Rule, at, few, graded, those
 from intact.forensics.instance import Instance, Series, odd_ones
-from intact.forensics.rules import Found, Rule, at, few, graded, those
 from intact.io.elements import numbers
 
 _EXCESS = "bytes after the last pixel were ignored"  # how the reader notes it

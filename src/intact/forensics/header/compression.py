@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from intact.forensics.base import Severity
+from intact.forensics.header.rules import Found, Rule, at, those
 from intact.forensics.instance import Instance, Series
-from intact.forensics.jpeg_history import jpeg_history
-from intact.forensics.rules import Found, Rule, at, those
+from intact.forensics.jpeg.history import jpeg_history
 from intact.io.elements import text
 
 MOST = 4  # files of a series whose pixels are examined, evenly spaced

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from intact.forensics.affine_map import Field, Map, Mask
-from intact.forensics.clone import comparable, enough_texture
+from intact.forensics.copies.affine_map import Field, Map, Mask
+from intact.forensics.texture import comparable, enough_texture
 from intact.image import Image
 from intact.residual import noise_sigma
 

@@ -1,6 +1,6 @@
 """What JPEG leaves in decoded pixels: where its grid lies, and in which steps it rounded.
 
-The grid is that for which the pixels vote (`jpeg_votes.py`). The steps are those of the last compression:
+The grid is that for which the pixels vote (`votes.py`). The steps are those of the last compression:
 on its grid, coefficients lie near multiples of them (after Neelamani et al., "JPEG compression history
 estimation for color images", IEEE TIP 15(6), 2006). Coefficients rounded to zero say nothing of the step
 and are left out.
@@ -16,8 +16,8 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy import stats
 
-from intact.forensics.jpeg_blocks import SIDE, block_coefficients, standard_table, unclipped_blocks
-from intact.forensics.jpeg_votes import GRIDS, NONE, Votes, grid_votes, main_grid
+from intact.forensics.jpeg.blocks import SIDE, block_coefficients, standard_table, unclipped_blocks
+from intact.forensics.jpeg.votes import GRIDS, NONE, Votes, grid_votes, main_grid
 from intact.image import Image
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as JFIF has it

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from intact.forensics.base import Severity
+from intact.forensics.header.rules import Found, Rule, at, few, graded, those
 from intact.forensics.instance import Instance, Series
-from intact.forensics.rules import Found, Rule, at, few, graded, those
 from intact.io.elements import numbers
 
 _ROUND = 0.98  # overlap of what was reconstructed with a circle, for it to be one

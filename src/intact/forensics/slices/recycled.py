@@ -23,7 +23,7 @@ from scipy import fft
 from scipy.stats import rankdata
 
 from intact.forensics.base import Finding, Severity
-from intact.forensics.fingerprint import TURNS, WORDS, body, fingerprint, turn, turned
+from intact.forensics.slices.fingerprint import TURNS, WORDS, body, fingerprint, turn, turned
 from intact.image import Image
 from intact.io import read
 from intact.residual import correlation, without_structure

@@ -1,0 +1,1 @@
+"""Rules for the headers of DICOM series, by what they compare."""

@@ -1,0 +1,69 @@
+"""Where an image has texture and noise to examine: nothing flat, nothing drawn, more than rounding makes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+
+from intact.image import Image
+from intact.residual import LAPLACIAN
+
+RICH, MEASURED = 1.5, 0.9  # a block's deviation, in the noise's; and share of it that was measured
+STEEP = 0.9  # of the range of an image: an edge of a letter
+SEAM = 7  # pixels: twice as far as the blur reaches, and one
+AROUND = 9  # pixels: side of the square in which noise is measured
+ROUNDING = 0.24  # mean answer of that mask, in stored steps, where noise is what rounding makes
+
+Field = Float[ndarray, "h w"]
+Mask = Bool[ndarray, "h w"]
+
+
+def enough_texture(plane: Field, valid: Mask, size: int, sigma: float) -> Mask:
+    """Where blocks of this size show more than noise, and nothing that was not measured."""
+    exact = plane.astype(np.float64)  # squares of 16-bit values have no exact float32
+    mean = cv2.blur(exact, (size, size))
+    deviation = np.sqrt(np.maximum(cv2.blur(exact * exact, (size, size)) - mean * mean, 0))
+    enough = (deviation > RICH * sigma) & (cv2.blur(valid.astype(np.float32), (size, size)) > MEASURED)
+    frame = size // 2 + 1
+    whole = np.zeros_like(enough)
+    whole[frame:-frame, frame:-frame] = True
+    return enough & whole
+
+
+def not_flat(plane: Field) -> Mask:
+    """Where neighbouring pixels differ at all: no background of one value, no clipped white."""
+    kernel = np.ones((5, 5), np.uint8)
+    return cv2.dilate(plane, kernel) > cv2.erode(plane, kernel)
+
+
+def steep(plane: Field, valid: Mask) -> Mask:
+    """Where a few pixels span most of the range of the image, as at the edges of letters."""
+    if not valid.any():
+        return np.zeros_like(valid)
+    kernel = np.ones((5, 5), np.uint8)
+    return cv2.dilate(plane, kernel) - cv2.erode(plane, kernel) > STEEP * np.ptp(plane[valid])
+
+
+def comparable(plane: Field, valid: Mask, image: Image) -> Mask:
+    """Where there is noise to compare: more, in stored integers, than rounding makes.
+
+    Where JPEG left one smooth wave, rounding draws the same pattern on each like it. Letters are copies
+    of each other, and what compression leaves around them is alike too.
+    """
+    # Beside what is flat there is an edge, and edges may be like each other to the last bit.
+    measured = valid & not_flat(plane) & ~steep(plane, valid)
+    chosen = cv2.erode(measured.astype(np.uint8), np.ones((SEAM, SEAM), np.uint8)) > 0
+    if image.pixels.dtype.kind == "f":
+        return chosen
+    answers = np.abs(cv2.filter2D(plane, cv2.CV_32F, LAPLACIAN))
+    return chosen & (cv2.blur(answers, (AROUND, AROUND)) > ROUNDING)
+
+
+def filled(plane: Field) -> Field:
+    """A plane with NaN and infinity, which filters would spread, replaced by a value of the others."""
+    finite = np.isfinite(plane)
+    if finite.all():
+        return plane
+    return np.where(finite, plane, np.median(plane[finite]) if finite.any() else 0).astype(np.float32)
