@@ -17,6 +17,7 @@ from intact.forensics.base import Severity
 from intact.forensics.header.rules import Found, Rule, at, few, graded, those
 from intact.forensics.instance import Instance, Series
 from intact.io.elements import numbers
+from intact.residual import LAPLACIAN
 
 _ROUND = 0.98  # overlap of what was reconstructed with a circle, for it to be one
 _DIAMETER = 0.02  # by which the circle may differ from what the header says
@@ -28,8 +29,6 @@ _EVEN = 60.0  # HU, standard deviation of a background
 _NOISE = 2.0  # times what tube current and thickness let expect
 _AROUND = 4  # slices on each side that noise is compared with
 _CENTRE = 256  # pixels, side of the part whose noise is measured
-
-_LAPLACIANS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 
 
 def _circle(series: Series) -> Found:
@@ -169,7 +168,7 @@ def _noise(one: Instance) -> float:
     top, left = (max(0, (n - _CENTRE) // 2) for n in image.shape)
     part = image.pixels[top : top + _CENTRE, left : left + _CENTRE].astype(np.float32)
     slope = float(np.max(np.abs(image.scale.slope)))
-    return slope * float(np.median(np.abs(cv2.filter2D(part, cv2.CV_32F, _LAPLACIANS)[::2, ::2])))
+    return slope * float(np.median(np.abs(cv2.filter2D(part, cv2.CV_32F, 6 * LAPLACIAN)[::2, ::2])))
 
 
 RULES: tuple[Rule, ...] = (_circle, _hounsfield, _exposures)
