@@ -11,7 +11,8 @@ from intact.image import Image
 from intact.residual import LAPLACIAN
 
 RICH, MEASURED = 1.5, 0.9  # a block's deviation, in the noise's; and share of it that was measured
-STEEP = 0.9  # of the range of an image: an edge of a letter
+LETTER = 15  # pixels: side of the surroundings of a letter
+END, MOSTLY, STROKES = 0.1, 0.8, 0.05  # of the range at either end; shares of pixels there, and bright
 SEAM = 7  # pixels: twice as far as the blur reaches, and one
 AROUND = 9  # pixels: side of the square in which noise is measured
 ROUNDING = 0.24  # mean answer of that mask, in stored steps, where noise is what rounding makes
@@ -38,12 +39,15 @@ def not_flat(plane: Field) -> Mask:
     return cv2.dilate(plane, kernel) > cv2.erode(plane, kernel)
 
 
-def steep(plane: Field, valid: Mask) -> Mask:
-    """Where a few pixels span most of the range of the image, as at the edges of letters."""
+def lettering(plane: Field, valid: Mask) -> Mask:
+    """Where nearly all pixels are as bright or as dark as any in the image, as in and around letters."""
     if not valid.any():
         return np.zeros_like(valid)
-    kernel = np.ones((5, 5), np.uint8)
-    return cv2.dilate(plane, kernel) - cv2.erode(plane, kernel) > STEEP * np.ptp(plane[valid])
+    low, high = float(plane[valid].min()), float(plane[valid].max())
+    bright = (plane > high - END * (high - low)).astype(np.float32)
+    dark = (plane < low + END * (high - low)).astype(np.float32)
+    around = (LETTER, LETTER)
+    return (cv2.blur(bright + dark, around) > MOSTLY) & (cv2.blur(bright, around) > STROKES)
 
 
 def comparable(plane: Field, valid: Mask, image: Image) -> Mask:
@@ -53,7 +57,7 @@ def comparable(plane: Field, valid: Mask, image: Image) -> Mask:
     of each other, and what compression leaves around them is alike too.
     """
     # Beside what is flat there is an edge, and edges may be like each other to the last bit.
-    measured = valid & not_flat(plane) & ~steep(plane, valid)
+    measured = valid & not_flat(plane) & ~lettering(plane, valid)
     chosen = cv2.erode(measured.astype(np.uint8), np.ones((SEAM, SEAM), np.uint8)) > 0
     if image.pixels.dtype.kind == "f":
         return chosen
