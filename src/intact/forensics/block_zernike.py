@@ -127,7 +127,7 @@ def _gathered(
     if len(here) < VOTES:
         return found
     seeds = np.unique(np.linspace(0, len(here) - 1, SEEDS).astype(int))
-    agree = np.array([_agreeing(here, there, turns, int(seed)) for seed in seeds])
+    agree = _agreeing(here, there, turns, seeds)
     while len(found) < MOST:
         best = agree[agree.sum(axis=1).argmax()].copy()
         if best.sum() < VOTES:
@@ -138,11 +138,18 @@ def _gathered(
 
 
 def _agreeing(
-    here: Float[ndarray, "m 2"], there: Float[ndarray, "m 2"], turns: Float[ndarray, "m 2 2"], seed: int
-) -> Bool[ndarray, "m"]:
-    """Which pairs lie where the map of one of them says."""
-    gap = here - here[seed]
-    off = there - there[seed] - gap @ turns[seed].T
-    between = np.hypot(*gap.T)
-    same = np.einsum("nij,ij->n", turns, turns[seed]) > 2 * math.cos(math.radians(15))
-    return same & (between < FAR) & (np.hypot(*off.T) < NEAR[0] + NEAR[1] * between)
+    here: Float[ndarray, "m 2"],
+    there: Float[ndarray, "m 2"],
+    turns: Float[ndarray, "m 2 2"],
+    seeds: Int[ndarray, "s"],
+) -> Bool[ndarray, "s m"]:
+    """Which pairs lie where the map of each of some of them says."""
+    down, right, down_there, right_there = (
+        (along - along[seeds, None]).astype(np.float32) for along in (*here.T, *there.T)
+    )
+    (a, b), (c, d) = np.moveaxis(turns[seeds].astype(np.float32), 0, -1)[..., None]
+    between = np.sqrt(down * down + right * right)
+    off_down, off_right = down_there - a * down - b * right, right_there - c * down - d * right
+    near = off_down * off_down + off_right * off_right < (NEAR[0] + NEAR[1] * between) ** 2
+    same = turns[seeds].reshape(-1, 4) @ turns.reshape(-1, 4).T > 2 * math.cos(math.radians(15))
+    return near & same & (between < FAR)

@@ -101,11 +101,11 @@ def linear_regions(
     most = FIT * math.pi * FIT_RADIUS**2
     linear &= fit_error(offsets[0], FIT_RADIUS) + fit_error(offsets[1], FIT_RADIUS) <= most
     labels, _ = ndimage.label(linear)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
+    boxes = ndimage.find_objects(labels)
     found = []
-    for number in np.flatnonzero(sizes >= area):
-        own = np.argwhere(labels == number)
+    for number in np.flatnonzero(np.bincount(labels.ravel())[1:] >= area):
+        rows, columns = boxes[number]
+        own = np.argwhere(labels[rows, columns] == number + 1) + np.array([rows.start, columns.start])
         kept, matrix = _mapped_together(own, own + offsets[:, own[:, 0], own[:, 1]].T)
         if len(kept) >= area:
             mask = np.zeros(shape, bool)

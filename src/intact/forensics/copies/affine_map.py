@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 LARGEST = 3.0  # enlargement, and its inverse, up to which a map is believed
@@ -60,33 +60,43 @@ def refined(plane: Field, inside: Mask, matrix: Map, blurs: tuple[float, ...]) -
     Lucas & Kanade, "An iterative image registration technique with an application to stereo vision",
     IJCAI 1981, for maps of six numbers, and copies that are brighter or of other contrast.
     """
-    places = np.argwhere(cv2.erode(inside.astype(np.uint8), np.ones((SEAM, SEAM), np.uint8), borderValue=0))
     here, there = box_of(inside), box_of(mapped(inside, matrix))
-    if len(places) < FEWEST or here is None or there is None:
+    if here is None or there is None:
         return matrix
-    corner = np.array([[part.start] for part in there])
+    start, corner = (np.array([part.start for part in box]) for box in (here, there))
+    places = _away_from_seams(inside[here]) + start
+    if len(places) < FEWEST:
+        return matrix
     places = places[:: 1 + len(places) // MOST]
     middle, reach = places.mean(axis=0), places.std()
     around = np.column_stack([(places - middle) / reach, np.ones(len(places))])
     own = np.column_stack([matrix[:, :2] * reach, matrix[:, :2] @ middle + matrix[:, 2]])
     for blur in blurs:
-        seen = _band(plane[here], blur)[places[:, 0] - here[0].start, places[:, 1] - here[1].start]
+        seen = _band(plane[here], blur)[tuple((places - start).T)]
         like = _band(plane[there], blur)
         layers = np.dstack([like, *np.gradient(like)])
         for _ in range(STEPS):
-            rows, columns = (own @ around.T - corner).astype(np.float32)
+            rows, columns = (own @ around.T - corner[:, None]).astype(np.float32)
             read = cv2.remap(layers, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             value, down, right = read.reshape(-1, 3).T.astype(np.float64)
             # value + slope * (step of the map) = gain * seen + offset, for all places at once
             known = np.column_stack([down[:, None] * around, right[:, None] * around, -seen, -around[:, 2]])
             gram = known.T @ known
             gram[range(6), range(6)] += DAMPING * gram.diagonal()[:6].mean()
-            step = np.linalg.lstsq(gram, -known.T @ value, rcond=None)[0][:6].reshape(2, 3)
+            solved, unknown = cv2.solve(gram, -known.T @ value[:, None], flags=cv2.DECOMP_CHOLESKY)
+            if not solved:  # nothing but one value
+                break
+            step = unknown[:6].reshape(2, 3)
             own += step
             if np.abs(step).max() < SETTLED:
                 break
     turn = own[:, :2] / reach
     return np.column_stack([turn, own[:, 2] - turn @ middle])
+
+
+def _away_from_seams(inside: Mask) -> Int[ndarray, "n 2"]:
+    """Row and column of the pixels of a region that blurs do not mix with others."""
+    return np.argwhere(cv2.erode(inside.astype(np.uint8), np.ones((SEAM, SEAM), np.uint8), borderValue=0))
 
 
 def _band(plane: Field, blur: float) -> Field:
@@ -97,13 +107,14 @@ def _band(plane: Field, blur: float) -> Field:
 
 def box_of(mask: Mask) -> Box | None:
     """The part of the frame that holds a region, and some pixels around it."""
-    found: list[slice] = []
-    for axis, n in enumerate(mask.shape):
-        at = np.flatnonzero(mask.any(axis=1 - axis))
-        if not at.size:
-            return None
-        found.append(slice(max(int(at[0]) - MARGIN, 0), min(int(at[-1]) + MARGIN + 1, n)))
-    return found[0], found[1]
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if not width:
+        return None
+    rows, columns = (
+        slice(max(start - MARGIN, 0), min(start + length + MARGIN, n))
+        for start, length, n in zip((top, left), (height, width), mask.shape, strict=True)
+    )
+    return rows, columns
 
 
 def opencv(matrix: Map) -> Map:

@@ -97,15 +97,15 @@ def _alike(features: Float[ndarray, "k n"], places: Int[ndarray, "n 2"], apart: 
         coarse = np.clip(np.rint(feature / np.float32(STEP)), -127, 127).astype(np.int8)
         key = (key << np.uint64(8)) | (coarse.view(np.uint8) ^ np.uint8(128))
     order = np.argsort(key, kind="stable")
-    features, places = features[:, order], places[order].astype(np.int32)
+    glanced = np.take(features[GLANCE], order, axis=1)
     limit = LIKE**2 * len(features)
     found = []
     for step in range(1, NEXT + 1):
-        ours, theirs = features[:, :-step], features[:, step:]
-        near = np.flatnonzero(_square(ours[GLANCE] - theirs[GLANCE]) < limit)
-        near = near[_square((places[near + step] - places[near]).T) >= apart**2]
-        like = near[_square(ours[:, near] - theirs[:, near]) < limit]
-        found.append(np.hstack([places[like], places[like + step]]))
+        near = np.flatnonzero(_square(glanced[:, :-step] - glanced[:, step:]) < limit)
+        ours, theirs = order[near], order[near + step]
+        far = _square((places[theirs] - places[ours]).T) >= apart**2
+        like = far & (_square(features[:, ours] - features[:, theirs]) < limit)
+        found.append(np.hstack([places[ours[like]], places[theirs[like]]]))
     return np.concatenate(found)
 
 

@@ -22,6 +22,8 @@ NEIGHBOURS = 4  # of a match, with two of which it proposes a map
 NEAR = 5.0  # pixels from where a map takes a match, up to which it prefers the map
 THIN = 8.0  # pixels squared: area of the triangle that three matches need to span
 
+Values = Float[ndarray, "..."]
+
 
 def j_linkage(here: Float[ndarray, "n 2"], there: Float[ndarray, "n 2"]) -> list[Int[ndarray, "_"]]:
     """Clusters of matches that agree on an affine map, the largest first.
@@ -39,7 +41,8 @@ def j_linkage(here: Float[ndarray, "n 2"], there: Float[ndarray, "n 2"]) -> list
     clusters = [np.array([n]) for n in range(len(here))]
     alive = np.asarray(prefers.any(axis=1))
     shared = prefers.astype(np.float32)
-    likeness = _jaccard(shared, shared)
+    sizes = shared.sum(axis=1)
+    likeness = _jaccard(shared @ shared.T, sizes[:, None], sizes)
     likeness[~alive] = likeness[:, ~alive] = 0
     np.fill_diagonal(likeness, 0)
     while True:
@@ -48,9 +51,10 @@ def j_linkage(here: Float[ndarray, "n 2"], there: Float[ndarray, "n 2"]) -> list
             break
         clusters[one] = np.concatenate([clusters[one], clusters[other]])
         shared[one] *= shared[other]
+        sizes[one] = shared[one].sum()
         alive[other] = False
         likeness[other] = likeness[:, other] = 0
-        joined = _jaccard(shared[one : one + 1], shared)[0] * alive
+        joined = _jaccard(shared @ shared[one], sizes[one], sizes) * alive
         joined[one] = 0
         likeness[one] = likeness[:, one] = joined
     kept = [np.sort(clusters[n]) for n in np.flatnonzero(alive) if len(clusters[n]) > 1]
@@ -68,12 +72,10 @@ def _preferences(here: Float[ndarray, "n 2"], there: Float[ndarray, "n 2"]) -> B
     triples = triples[area > THIN]
     triples = triples[:: 1 + len(triples) // HYPOTHESES]
     maps = np.linalg.solve(known[triples], there[triples])
-    taken = np.einsum("nk,hkd->nhd", known, maps)
-    return ((taken - there[:, None]) ** 2).sum(axis=2) < NEAR**2
+    down, right = (known @ maps[:, :, axis].T - there[:, axis, None] for axis in (0, 1))
+    return down * down + right * right < NEAR**2
 
 
-def _jaccard(some: Float[ndarray, "m h"], others: Float[ndarray, "n h"]) -> Float[ndarray, "m n"]:
-    """Of the maps that either of two prefers, the share that both do."""
-    both = some @ others.T
-    either = some.sum(axis=1)[:, None] + others.sum(axis=1) - both
-    return both / np.maximum(either, 1)
+def _jaccard(both: Values, one: Values | np.float32, other: Values) -> Values:
+    """Of the maps that either of two prefers, the share that both do; from how many these are."""
+    return both / np.maximum(one + other - both, 1)

@@ -87,7 +87,8 @@ def begun(plane: Field, region: Mask, matrix: Map) -> Map:
     box = box_of(region)
     if box is None:
         return matrix
-    own, middle = cv2.GaussianBlur(_fine(plane[box], NOISE), (0, 0), BEGUN), np.argwhere(region).mean(axis=0)
+    own = cv2.GaussianBlur(_fine(plane[box], NOISE), (0, 0), BEGUN)
+    middle = np.argwhere(region[box]).mean(axis=0) + [part.start for part in box]
     best, found_map = -1.0, matrix
     for degrees in TURNS:
         c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
