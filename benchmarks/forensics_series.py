@@ -4,10 +4,11 @@
 
 Every operator of `intact forge` for series, with all its ways, on the DICOM series of the pack and on its
 NIfTI volumes written as DICOM, read back from files. Found is what header rules or slices tell as unusual
-or impossible; a recycled series, what an archive that knows the original tells. Beside them what must
-weigh nothing: the series itself, compressed without loss, and anonymised in all files alike. And the
-public attack on chest CT: phantoms with lesions put in or taken out by `how=ct_gan`, genuine ones, and
-genuine ones whose anatomy is symmetric.
+or impossible; a recycled series, what an archive that knows the original tells; a series that was turned
+around as a whole, also what a record of the original tells. Beside them what must weigh nothing: the
+series itself, compressed without loss, and anonymised in all files alike. And the public attack on chest
+CT: phantoms with lesions put in or taken out by `how=ct_gan`, genuine ones, and genuine ones whose anatomy
+is symmetric.
 
 Rows go to benchmarks/results/forensics_series.csv.
 """
@@ -33,6 +34,7 @@ from intact.forensics import Severity
 from intact.forensics.copied_noise import CopiedNoise
 from intact.forensics.examination import examine
 from intact.forensics.instance import Series, read_series
+from intact.forensics.ledger import Ledger
 from intact.forensics.slices.recycled import Archive, describe
 from intact.forge import KINDS, SERIES_KINDS
 from intact.forge.series import Edit
@@ -55,6 +57,7 @@ OPERATORS: list[tuple[str, dict[str, Any]]] = [
     ("recycle", {}),
     ("recycle", {"mirror": True}),
 ]
+RECORDED = "how=reverse, recorded before"
 CHEST = ((48, 120, 120), (1.0, 1.0, 1.0))  # voxels and mm
 
 
@@ -103,6 +106,16 @@ def same(before: Sequence[Dataset], after: Sequence[Dataset]) -> bool:
         if bare != one or bare.file_meta != one.file_meta or bare.preamble != one.preamble:
             return False
     return len(before) == len(after)
+
+
+def differs_from_record(before: Sequence[Dataset], after: Sequence[Dataset]) -> bool:
+    """Whether a record of what a series was tells that it is no longer so."""
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        ledger = Ledger(Path(one) / "recorded.jsonl")
+        (Path(one) / "slices").mkdir()
+        ledger.record(reread(before, Path(one) / "slices")[1])
+        found = ledger.verify(reread(after, Path(other))[1])
+    return any(finding.severity >= Severity.UNUSUAL for finding in found)
 
 
 def comes_again(before: Sequence[Dataset], after: Sequence[Dataset]) -> bool:
@@ -157,6 +170,8 @@ def series(name: str, files: Sequence[Path], seeds: int) -> None:
             tried += 1
             found += comes_again(slices, forged) if kind == "recycle" else weight(forged) >= Severity.UNUSUAL
         store(name, kind, ", ".join(f"{key}={value}" for key, value in fields.items()), tried, found)
+    turned = SERIES_KINDS["reorder"](how="reverse").forge(slices).slices
+    store(name, "reorder", RECORDED, 1, int(differs_from_record(slices, turned)))
     for change, make in INNOCENT.items():
         store(name, "innocent", change, 1, int(weight(make(slices)) >= Severity.UNUSUAL))
 

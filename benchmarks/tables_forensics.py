@@ -134,7 +134,8 @@ def tampered_series() -> str:
     about = (
         "DICOM series, and NIfTI volumes written as DICOM, tampered by every operator of `intact forge`, "
         "several seeds each: how many are told as unusual or impossible. `innocent` changes must not be. A "
-        "series that was turned around as a whole follows as well as before: nothing tells it."
+        "series that was turned around as a whole follows as well as before: only a record of what it was "
+        "(`intact record`) tells it."
     )
     return f"{about}\n\n{table(['operator', 'how', 'found', 'missed some of'], body)}"
 
