@@ -63,7 +63,16 @@ def test_a_slice_computed_from_its_neighbours_is_found(share, shared):
     slices = volume(shared=shared)
     slices[10] = share * slices[9] + (1 - share) * slices[11]
     (finding,) = examine(slices)
-    assert finding.files == ("11.dcm",) and "mixture" in finding.explanation
+    assert finding.files == ("11.dcm",) and "weighted sum of its neighbours" in finding.explanation
+
+
+@pytest.mark.parametrize("share", [0.5, 0.3])
+def test_a_computed_slice_is_found_by_its_noise_if_some_was_added(share):
+    slices = volume()
+    added = np.random.default_rng(1).standard_normal(slices[10].shape)
+    slices[10] = share * slices[9] + (1 - share) * slices[11] + added
+    (finding,) = examine(slices)
+    assert finding.files == ("11.dcm",) and "mixture of its neighbours" in finding.explanation
 
 
 @pytest.mark.parametrize(("one", "other"), [(4, 5), (4, 6), (6, 9), (5, 12), (0, 4), (15, 19)])
@@ -116,6 +125,29 @@ def test_computed_slices_are_found_in_smooth_volumes(weights):
     slices[10] = np.rint(np.tensordot(np.array(weights) / 6, slices[[8, 9, 11, 12]], axes=1))
     (finding,) = examine(slices)
     assert finding.files == ("11.dcm",) and "mixture" in finding.explanation
+
+
+@cache
+def template():
+    """8 bits of anatomy without any noise, as the mean of many patients is, and white at its brightest."""
+    values = ndimage.gaussian_filter(np.random.default_rng(0).normal(0, 1, (24, 128, 128)), (1.5, 4, 4))
+    return np.clip(np.rint((values - values.min()) * 300 / np.ptp(values)), 0, 255).astype(np.uint8)
+
+
+def test_volumes_without_noise_raise_nothing():
+    assert examine(template()) == []
+
+
+@pytest.mark.parametrize(
+    ("weights", "at"),
+    [((0, 3, 3, 0), 1), ((0, 3, 3, 0), 22), ((0, 2, 4, 0), 10), ((-1, 4, 4, -1), 2), ((-1, 4, 4, -1), 10)],
+)
+def test_computed_slices_are_found_where_there_is_no_noise(weights, at):
+    slices = template().copy()
+    near = slices[np.clip([at - 2, at - 1, at + 1, at + 2], 0, 23)]
+    mixed = np.tensordot(np.array(weights) / 6, near.astype(float), axes=1)
+    slices[at] = np.clip(np.rint(mixed), 0, 255)
+    assert [finding.files for finding in examine(slices)] == [(f"{at + 1}.dcm",)]
 
 
 def test_a_run_of_computed_slices_is_named_slice_by_slice():

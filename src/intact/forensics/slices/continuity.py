@@ -1,10 +1,11 @@
 """Whether the slices of a volume follow one another as noise and anatomy do: check B5.
 
-`noise.py` tells which slices hold another's noise, `anatomy.py` which do not continue the
-anatomy; here the findings come together. All limits are measured against the volume itself, so that
-overlapping reconstructions and averages of slabs, whose neighbours share most of their noise, need none
-of their own. Nothing is said of films, of stacks of fewer than five slices, of slices below 32 pixels
-and of masks. A series that was turned around as a whole follows as well as before.
+`noise.py` tells which slices hold another's noise, `mixture.py` which are sums of their neighbours,
+`anatomy.py` which do not continue the anatomy; here the findings come together. All limits are measured
+against the volume itself, so that overlapping reconstructions and averages of slabs, whose neighbours
+share most of their noise, need none of their own. Nothing is said of films, of stacks of fewer than five
+slices, of slices below 32 pixels and of masks. A series that was turned around as a whole follows as well
+as before.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy import ndarray
 
 from intact.forensics.base import Finding, Severity
 from intact.forensics.slices.anatomy import Spot, coarse, exchanged, foreign, missing, spots, unlike
+from intact.forensics.slices.mixture import mixtures
 from intact.forensics.slices.noise import computed, correlations, fine, repeated, without_edges
 
 FEWEST = 5  # slices
@@ -40,21 +42,24 @@ def examine_continuity(slices: Num[ndarray, "d h w"], names: Sequence[str]) -> l
     noise = fine(slices)
     cut = correlations(without_edges(noise))
     anatomy = coarse(slices)
-    mixtures = computed(correlations(noise), cut)
-    copies = {pair: share for pair, share in repeated(cut).items() if not {*pair} & {*mixtures}}
-    if max(len(copies), len(mixtures)) > max(1, MANY * len(slices)):
-        return [_resampled(max(len(copies), len(mixtures)), names)]
+    exact = mixtures(slices)
+    mixed = {n: share for n, share in computed(correlations(noise), cut).items() if n not in exact}
+    known = {*exact, *mixed}
+    copies = {pair: share for pair, share in repeated(cut).items() if not {*pair} & known}
+    if max(len(copies), len(known)) > max(1, MANY * len(slices)):
+        return [_resampled(max(len(copies), len(known)), names)]
     apart = unlike(anatomy)
     swaps = exchanged(apart)
     strangers = [] if swaps else foreign(apart)
     found = [
         *(_copy(pair, share, names) for pair, share in copies.items()),
-        *(_mixture(n, share, names) for n, share in mixtures.items()),
+        *(_sum(n, share, names) for n, share in exact.items()),
+        *(_mixture(n, share, names) for n, share in mixed.items()),
         *(_swap(pair, names) for pair in swaps),
         *(_stranger(n, names) for n in strangers),
     ]
     # What is odd beside a slice that was replaced needs no other cause.
-    known = {*sum(copies, ()), *mixtures, *sum(swaps, ()), *strangers}
+    known |= {*sum(copies, ()), *sum(swaps, ()), *strangers}
     gaps = missing(anatomy)
     found += [_gap(n, jump, names) for n, jump in gaps.items() if not known & {n - 1, n, n + 1, n + 2}]
     return found if known else [*found, *(_spot(spot, names) for spot in spots(anatomy))]
@@ -67,6 +72,14 @@ def _copy(pair: tuple[int, int], share: float, names: Sequence[str]) -> Finding:
         "one is a copy of the other."
     )
     return Finding("B5", Severity.IMPOSSIBLE, "", said, (names[one], names[other]))
+
+
+def _sum(n: int, off: float, names: Sequence[str]) -> Finding:
+    said = (
+        f"Slice {n + 1} is one weighted sum of its neighbours, to within rounding, at {1 - off:.1%} of the "
+        "places that were compared: it was computed from them."
+    )
+    return Finding("B5", Severity.IMPOSSIBLE, "", said, (names[n],))
 
 
 def _mixture(n: int, share: float, names: Sequence[str]) -> Finding:

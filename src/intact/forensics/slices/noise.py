@@ -31,9 +31,14 @@ _ROUNDING = 1e-5  # of a correlation
 
 def fine(slices: Num[ndarray, "d h w"]) -> Float[ndarray, "d h w"]:
     """The centre of each slice less its blur; of large slices, every other row and column."""
-    step = max(1, min(CENTRE, *slices.shape[1:]) // ENOUGH)
-    centres = map(_centre, slices)
+    step, centres = _step(slices), map(_centre, slices)
     return np.stack([(one - cv2.GaussianBlur(one, (0, 0), FINE))[::step, ::step] for one in centres])
+
+
+def sampled(slices: Num[ndarray, "d h w"]) -> Float[ndarray, "d p"]:
+    """The values that `fine` is of."""
+    step = _step(slices)
+    return np.stack([_centre(one)[::step, ::step].ravel() for one in slices])
 
 
 def without_edges(noise: Float[ndarray, "d h w"]) -> Float[ndarray, "d h w"]:
@@ -69,7 +74,7 @@ def computed(alike: Float[ndarray, "d d"], cut: Float[ndarray, "d d"]) -> dict[i
     # The neighbours of a mixture can be reckoned back from it, but not from both their sides.
     between = weights[:, REACH - 1 : REACH + 1].min(axis=1) > FROM_EACH
     noisy = _unexplained(cut)[0]
-    little = (left < NEW * _around(left)) & (noisy < LESS * _around(noisy))
+    little = (left < NEW * around(left)) & (noisy < LESS * around(noisy))
     found = np.flatnonzero(little & (left < BY_ALL * by_one) & between)
     return {int(n) + 1: float(np.sqrt(1 - left[n])) for n in found}
 
@@ -84,7 +89,7 @@ def repeated(cut: Float[ndarray, "d d"]) -> dict[tuple[int, int], float]:
         The correlation of each pair.
     """
     steps = np.where(np.diagonal(cut)[1:] > 0, 1 - np.diagonal(cut, 1), np.nan)
-    usual = _around(np.append(steps, np.nan))
+    usual = around(np.append(steps, np.nan))
     limit = NEW * np.minimum(usual[:, None], usual[None, :])
     pairs = np.argwhere(np.triu(1 - cut < limit, 1))
     return {(int(one), int(other)): float(cut[one, other]) for one, other in pairs}
@@ -104,7 +109,7 @@ def _unexplained(
     return np.where(np.diagonal(alike)[places] > 0, left, np.nan), shared, weights
 
 
-def _around(values: Float[ndarray, "n"]) -> Float[ndarray, "n"]:
+def around(values: Float[ndarray, "n"]) -> Float[ndarray, "n"]:
     """The median around each place, which itself and its neighbours do not count for; nan where unknown."""
     padded = np.pad(values, AROUND, constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * AROUND + 1).copy()
@@ -113,6 +118,10 @@ def _around(values: Float[ndarray, "n"]) -> Float[ndarray, "n"]:
     medians = np.full(len(values), np.nan)
     medians[known] = np.nanmedian(windows[known], axis=1)
     return medians
+
+
+def _step(slices: Num[ndarray, "d h w"]) -> int:
+    return max(1, min(CENTRE, *slices.shape[1:]) // ENOUGH)
 
 
 def _centre(one: Num[ndarray, "h w"]) -> Float[ndarray, "h2 w2"]:
