@@ -34,9 +34,10 @@ import numpy as np
 import torch
 
 from intact.data.phantom import thorax_ct
-from intact.forensics import METHODS
+from intact.forensics import METHODS, Examiner
 from intact.forensics.header.examine import examine_headers
 from intact.forensics.instance import read_series
+from intact.forensics.patient import patient
 from intact.forensics.slices.continuity import examine_continuity
 from intact.forge import CopyMove, Recompress
 from intact.image import Image
@@ -46,7 +47,6 @@ from results import environment, replace_rows
 SIDE, SLICES = 512, 300
 PIECE = (32, 128, 128)  # planes, rows, columns of the volume
 TIMES = 5
-TOGETHER = {"all": "all for planes, one after the other", "screen": "those of them that screening asks"}
 ROWS, NO_PEER = "forensics_speed.csv", "none"
 
 
@@ -95,32 +95,36 @@ def exported(image: Image) -> Image:
 
 
 def methods(names: Sequence[str]) -> None:
-    """A row per method, and two for many of them together on the slice."""
+    """A row per method, and two for many of them on the slice, one after the other."""
     plane = slice_of_16_bits()
     grain = np.random.default_rng(0).normal(1000.0, 40.0, PIECE).astype(np.int16)
     volume = Image(grain, modality="CT", spacing=(1.0, 1.0, 1.0))
-    total = dict.fromkeys(TOGETHER, 0.0)
     for name in names:
         kind = METHODS[name]
-        if kind.volumes:
-            measure(name, volume)
-            continue
-        taken = measure(name, plane)
-        total["all"] += taken
-        total["screen"] += taken if kind.routine else 0.0
-        if kind().examine(plane).abstained:
+        image = volume if kind.volumes else plane
+        abstained = measure(name, image)
+        if abstained and image is plane:
             measure(name, exported(plane))
     if set(names) == set(METHODS):
-        for together, said in TOGETHER.items():
-            store(together, size(plane), total[together], said=said)
+        for_planes = [kind for kind in METHODS.values() if not kind.volumes]
+        store("all", size(plane), seconds(lambda: ask(for_planes, plane)), said="all for planes")
+        asked = [kind for kind in for_planes if kind.routine]
+        store("screen", size(plane), seconds(lambda: ask(asked, plane)), said="those that screening asks")
 
 
-def measure(name: str, image: Image) -> float:
-    """The row of a method, and its seconds."""
-    kind = METHODS[name]
-    taken = seconds(lambda: kind().examine(image))
-    store(name, size(image), taken, said="abstains" if kind().examine(image).abstained else "")
-    return taken
+def measure(name: str, image: Image) -> bool:
+    """Store the row of a method; whether it abstains."""
+    abstained = bool(METHODS[name]().examine(image).abstained)
+    taken = seconds(lambda: ask([METHODS[name]], image))
+    store(name, size(image), taken, said="abstains" if abstained else "")
+    return abstained
+
+
+def ask(kinds: Sequence[type[Examiner]], image: Image) -> None:
+    """What these say of an image that nobody has looked at before."""
+    patient.cache_clear()
+    for kind in kinds:
+        kind().examine(image)
 
 
 def size(image: Image) -> str:
