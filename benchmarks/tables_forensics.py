@@ -41,6 +41,7 @@ def finding() -> str:
                 _cell(row, "f1_best"),
             ]
             for row in _in_order(own)
+            if not _silent(row)
         ]
         head = [
             "examiner", "image AUROC (95 %)", "TPR at FPR 1 %", "answered", "false alarms per 1,000 (95 %)",
@@ -48,6 +49,7 @@ def finding() -> str:
         ]  # fmt: skip
         counts = f"{first['forged']} forged, {first['genuine']} genuine, {first['patients']} groups"
         parts.append(f"### {plain(pack)}: {counts}\n\n{table(*_without_empty(head, body))}")
+        parts.append(_of_the_silent(own))
     return page(*parts)
 
 
@@ -86,7 +88,7 @@ def per(kind: str) -> str:
         own = [row for row in rows if row["pack"] == pack]
         values = list(dict.fromkeys(row["value"] for row in own))
         body = []
-        for method in dict.fromkeys(row["method"] for row in own):
+        for method in dict.fromkeys(row["method"] for row in own if not _silent(row)):
             by_value = {row["value"]: row for row in own if row["method"] == method}
             cells = [_both(by_value[value]) if value in by_value else "" for value in values]
             body.append([_name(method), *cells])
@@ -300,6 +302,21 @@ def _alarms_in_short() -> str:
 def _in_order(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     """By AUROC; the baseline last."""
     return sorted(rows, key=lambda row: (row["method"] == BASELINE, -float(row["auroc"] or 0)))
+
+
+def _silent(row: dict[str, str]) -> bool:
+    """Whether an examiner said the same of every image, and marked nothing."""
+    if row["method"] == BASELINE:
+        return False
+    return row["auroc_low"] == row["auroc_high"] and not float(row["f1"] or 0) and float(row["auroc"]) == 0.5
+
+
+def _of_the_silent(rows: list[dict[str, str]]) -> str:
+    """Who had nothing to say, and who did not speak."""
+    found_nothing = [_name(row["method"]) for row in rows if _silent(row) and float(row["answered"] or 0)]
+    abstained = [_name(row["method"]) for row in rows if _silent(row) and not float(row["answered"] or 0)]
+    parts = [(found_nothing, "found nothing"), (abstained, "abstained")]
+    return " ".join(f"{', '.join(who)} {did}." for who, did in parts if who)
 
 
 def _without_empty(head: list[str], body: list[list[str]]) -> tuple[list[str], list[list[str]]]:
