@@ -37,11 +37,8 @@ def cell_sums(field: ndarray, side: int) -> ndarray:
     inner = field[: rows * side, : columns * side]
     if inner.dtype == bool:
         inner = inner.astype(np.float32)
-    return np.add.reduceat(
-        np.add.reduceat(inner, np.arange(0, inner.shape[0], side), axis=0),
-        np.arange(0, inner.shape[1], side),
-        axis=1,
-    )
+    across = inner.reshape(rows, side, columns * side).sum(axis=1)
+    return np.asarray(across.reshape(rows, columns, side).sum(axis=2))
 
 
 def cell_histograms(values: Int[ndarray, "h w"], valid: Mask, side: int) -> Float[ndarray, "r c v"]:
