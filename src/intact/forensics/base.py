@@ -121,12 +121,7 @@ class Examiner(ABC):
 
     @final
     def _at_once(self, image: Image) -> Evidence:
-        grey = image.pixels.astype(np.float32)
-        grey = grey.mean(axis=-1) if image.colour else grey
-        finite = np.isfinite(grey)
-        if not finite.all():  # what is no number was not measured, and must not spread by filters
-            grey = np.where(finite, grey, grey[finite].mean() if finite.any() else 0.0).astype(np.float32)
-        evidence = self._examine(grey, ~image.padding_mask() & finite, image)
+        evidence = self._examine(*grey(image), image)
         # A p-value belongs to what is told: who marks nothing must never be counted.
         silent = evidence.map is not None and not evidence.map.any()
         return replace(evidence, p_value=1.0) if silent and evidence.p_value is not None else evidence
@@ -140,3 +135,13 @@ class Examiner(ABC):
     def _examine(
         self, plane: Float[ndarray, "..."], valid: Bool[ndarray, "..."], image: Image
     ) -> Evidence: ...
+
+
+def grey(image: Image) -> tuple[Float[ndarray, "..."], Bool[ndarray, "..."]]:
+    """Stored values as float32, colours averaged and finite everywhere, and True where they were measured."""
+    values = image.pixels.astype(np.float32)
+    values = values.mean(axis=-1) if image.colour else values
+    finite = np.isfinite(values)
+    if not finite.all():  # what is no number was not measured, and must not spread by filters
+        values = np.where(finite, values, values[finite].mean() if finite.any() else 0.0).astype(np.float32)
+    return values, ~image.padding_mask() & finite

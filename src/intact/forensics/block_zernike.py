@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Complex, Float, Int
 from numpy import ndarray
+from scipy.spatial.distance import cdist
 
 from intact.forensics.base import Evidence, Examiner
 from intact.forensics.copies.affine_clone import confirm_all, told
@@ -28,7 +29,7 @@ from intact.forensics.copies.affine_map import Mask, fitted
 from intact.forensics.copies.clone import MOST
 from intact.forensics.copies.dense_field import in_leaves
 from intact.forensics.copies.searched import Searched, searched
-from intact.forensics.copies.zernike import ORDERS, zernike
+from intact.forensics.copies.zernike import ORDERS
 from intact.image import Image
 
 TREES = 2
@@ -61,12 +62,11 @@ class BlockZernike(Examiner):
     apart: float = 20.0
 
     def _examine(self, plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image) -> Evidence:
-        where = searched(plane, valid, image, self.diameter)
+        where = searched(image, self.diameter)
         if isinstance(where, str):
             return self._abstain(where)
-        moments = self._moments(where)
-        pairs = self._alike(np.abs(moments), where)
-        turns, agreeing = turns_between(moments[pairs[:, 0]], moments[pairs[:, 1]])
+        pairs = self._alike(np.abs(where.moments), where)
+        turns, agreeing = turns_between(where.moments[pairs[:, 0]], where.moments[pairs[:, 1]])
         places = where.places
         here, there = (places[pairs[agreeing, end]].astype(np.float64) for end in (0, 1))
         regions = []
@@ -74,14 +74,8 @@ class BlockZernike(Examiner):
             mask: Mask = np.zeros(where.small.shape, bool)
             mask[tuple(own.astype(int).T)] = True
             mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0
-            regions.append(where.enlarged(mask, fitted(own, likes), self.diameter))
+            regions.append(where.enlarged(mask, fitted(own, likes)))
         return told(plane.shape, confirm_all(where.plane, where.valid, regions))
-
-    def _moments(self, where: Searched) -> Moments:
-        """Of the discs around all places, with the same noise in each."""
-        real, imag = zernike(where.small, self.diameter, ORDERS[1:])
-        norms = np.sqrt([order + 1 for order, _ in ORDERS[1:]]).astype(np.float32)
-        return (real + 1j * imag)[:, where.chosen].T / norms
 
     def _alike(self, sizes: Float[ndarray, "n k"], where: Searched) -> Int[ndarray, "m 2"]:
         """Pairs of discs that are alike, the most alike first."""
@@ -144,12 +138,15 @@ def _agreeing(
     seeds: Int[ndarray, "s"],
 ) -> Bool[ndarray, "s m"]:
     """Which pairs lie where the map of each of some of them says."""
-    down, right, down_there, right_there = (
-        (along - along[seeds, None]).astype(np.float32) for along in (*here.T, *there.T)
-    )
-    (a, b), (c, d) = np.moveaxis(turns[seeds].astype(np.float32), 0, -1)[..., None]
-    between = np.sqrt(down * down + right * right)
-    off_down, off_right = down_there - a * down - b * right, right_there - c * down - d * right
-    near = off_down * off_down + off_right * off_right < (NEAR[0] + NEAR[1] * between) ** 2
-    same = turns[seeds].reshape(-1, 4) @ turns.reshape(-1, 4).T > 2 * math.cos(math.radians(15))
-    return near & same & (between < FAR)
+    moved = there[seeds] - np.einsum("sij,sj->si", turns[seeds], here[seeds])
+    ends = np.column_stack([here, there, np.ones(len(here))]).astype(np.float32)
+    off = np.zeros((len(seeds), len(here)), np.float32)
+    for axis in (0, 1):
+        # there - turn @ here - moved, of all pairs under the maps of all seeds
+        aside = np.tile(np.eye(2)[axis], (len(seeds), 1))
+        taken = np.column_stack([-turns[seeds, axis], aside, -moved[:, axis]]).astype(np.float32)
+        off += np.square(taken @ ends.T)
+    between = cdist(here[seeds], here).astype(np.float32)
+    near = off < np.square(NEAR[0] + NEAR[1] * between)
+    flat = turns.reshape(-1, 4).astype(np.float32)
+    return near & (between < FAR) & (flat[seeds] @ flat.T > 2 * math.cos(math.radians(15)))

@@ -31,7 +31,7 @@ from intact.forensics.copies.affine_clone import AffineClone, confirm, words
 from intact.forensics.copies.affine_map import mapped
 from intact.forensics.copies.j_linkage import j_linkage
 from intact.forensics.copies.same_noise import grainy
-from intact.forensics.texture import comparable, filled
+from intact.forensics.texture import comparable
 from intact.image import Image
 
 SMALLEST = 64  # pixels: side of an image with room for two regions
@@ -84,8 +84,7 @@ class Keypoints(Examiner):
     def _examine(self, plane: Field, valid: Mask, image: Image) -> Evidence:
         if min(plane.shape) < SMALLEST:
             return self._abstain(f"the image is smaller than {SMALLEST} pixels")
-        plane = filled(plane)
-        valid = comparable(plane, valid, image)
+        valid = comparable(image)
         if not valid.any():
             return self._abstain("there is no noise to compare")
         places, descriptors = _key_points(_shown(plane, valid), valid)

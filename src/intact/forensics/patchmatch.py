@@ -30,7 +30,7 @@ from intact.forensics.copies.affine_clone import confirm_all, told
 from intact.forensics.copies.affine_map import Map, Mask, fitted
 from intact.forensics.copies.dense_field import Places, fit_error, nearest
 from intact.forensics.copies.searched import searched
-from intact.forensics.copies.zernike import magnitudes
+from intact.forensics.copies.zernike import moments
 from intact.image import Image
 
 MEDIAN = 5  # side of the median filter on offsets, in pixels
@@ -61,18 +61,19 @@ class PatchMatch(Examiner):
     scales: tuple[float, ...] = (1.0, 1.2)
 
     def _examine(self, plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image) -> Evidence:
-        where = searched(plane, valid, image, self.diameter)
+        where = searched(image, self.diameter)
         if isinstance(where, str):
             return self._abstain(where)
         places, found = where.places, []
-        features = magnitudes(where.small, self.diameter)[where.chosen]
+        features = np.abs(where.moments)
         for scale in self.scales:
             larger = round(self.diameter * scale)
-            others = features if larger == self.diameter else magnitudes(where.small, larger)[where.chosen]
+            same = larger == self.diameter
+            others = features if same else np.abs(moments(where.small, larger, where.chosen))
             likes = nearest(features, others, places, self.apart)
             found += linear_regions(places, likes, where.small.shape, self._area(image, where.times))
         found.sort(key=lambda region: -int(region[0].sum()))
-        whole = [where.enlarged(mask, matrix, self.diameter) for mask, matrix in found]
+        whole = [where.enlarged(mask, matrix) for mask, matrix in found]
         return told(plane.shape, confirm_all(where.plane, where.valid, whole))
 
     def _area(self, image: Image, times: int) -> int:

@@ -28,10 +28,9 @@ from numpy import ndarray
 from scipy import fft, ndimage
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.texture import not_flat
+from intact.forensics.texture import grain, not_flat
 from intact.forensics.windows import SCANNED, pixels_of, window_sums
 from intact.image import Image
-from intact.residual import noise_sigma
 
 SMOOTH = 9  # pixels, of the running median that the global trace stands out from
 PEAK = 50.0  # times the median power: from here an image was resampled as a whole
@@ -87,7 +86,7 @@ class Resampling(Examiner):
             return self._abstain(f"the image is smaller than {2 * WINDOWS[0] * STRIP} pixels")
         plane = np.where(valid, plane, 0).astype(np.float32)
         measured = valid & not_flat(plane)
-        if np.count_nonzero(measured) < (WINDOWS[-1] * STRIP) ** 2 or not noise_sigma(plane, measured):
+        if np.count_nonzero(measured) < (WINDOWS[-1] * STRIP) ** 2 or not grain(image):
             return self._abstain("there are hardly any pixels with noise")
         odd = [_oddest(plane, measured, size) for size in WINDOWS]
         peaks = [resampling_peak(turned) for turned in (plane, plane.T)]

@@ -92,7 +92,7 @@ class ResidualCorrelation(Examiner):
         if not valid.any():
             return self._abstain("nothing was measured")
         plane = np.where(valid, plane, plane[valid].mean())
-        valid = comparable(plane, valid, image) & patient(image)
+        valid = comparable(image) & patient(image)
         if np.count_nonzero(valid) < FEWEST:
             return self._abstain("the image is nearly constant, or without noise")
         sigma = noise_sigma(plane, valid)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
+from intact.forensics.base import grey
 from intact.image import Image
-from intact.residual import LAPLACIAN
+from intact.residual import LAPLACIAN, noise_sigma
 
 RICH, MEASURED = 1.5, 0.9  # a block's deviation, in the noise's; and share of it that was measured
 LETTER = 15  # pixels: side of the surroundings of a letter
@@ -50,24 +53,26 @@ def lettering(plane: Field, valid: Mask) -> Mask:
     return (cv2.blur(bright + dark, around) > MOSTLY) & (cv2.blur(bright, around) > STROKES)
 
 
-def comparable(plane: Field, valid: Mask, image: Image) -> Mask:
+@lru_cache(maxsize=1)  # many methods ask, one after the other
+def grain(image: Image) -> float:
+    """Standard deviation of the noise where neighbouring pixels differ, in stored steps."""
+    plane, valid = grey(image)
+    return noise_sigma(plane, valid & not_flat(plane))
+
+
+@lru_cache(maxsize=1)  # many methods ask, one after the other
+def comparable(image: Image) -> Mask:
     """Where there is noise to compare: more, in stored integers, than rounding makes.
 
     Where JPEG left one smooth wave, rounding draws the same pattern on each like it. Letters are copies
     of each other, and what compression leaves around them is alike too.
     """
+    plane, valid = grey(image)
     # Beside what is flat there is an edge, and edges may be like each other to the last bit.
     measured = valid & not_flat(plane) & ~lettering(plane, valid)
     chosen = cv2.erode(measured.astype(np.uint8), np.ones((SEAM, SEAM), np.uint8)) > 0
-    if image.pixels.dtype.kind == "f":
-        return chosen
-    answers = np.abs(cv2.filter2D(plane, cv2.CV_32F, LAPLACIAN))
-    return chosen & (cv2.blur(answers, (AROUND, AROUND)) > ROUNDING)
-
-
-def filled(plane: Field) -> Field:
-    """A plane with NaN and infinity, which filters would spread, replaced by a value of the others."""
-    finite = np.isfinite(plane)
-    if finite.all():
-        return plane
-    return np.where(finite, plane, np.median(plane[finite]) if finite.any() else 0).astype(np.float32)
+    if image.pixels.dtype.kind != "f":
+        answers = np.abs(cv2.filter2D(plane, cv2.CV_32F, LAPLACIAN))
+        chosen &= cv2.blur(answers, (AROUND, AROUND)) > ROUNDING
+    chosen.flags.writeable = False
+    return chosen

@@ -17,9 +17,8 @@ from numpy import ndarray
 
 from intact.forensics.base import Evidence, Examiner
 from intact.forensics.copies.clone import Clone, find_clones
-from intact.forensics.texture import comparable, enough_texture, filled, not_flat
+from intact.forensics.texture import comparable, enough_texture, grain
 from intact.image import Image
-from intact.residual import noise_sigma
 
 SMALLEST = 64  # pixels: side of an image with room for two regions
 LEAST_SIGMA = 0.2  # of a stored step: with less, rounding and compression decide what is alike
@@ -48,11 +47,10 @@ class BlockMatching(Examiner):
     def _examine(self, plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image) -> Evidence:
         if min(plane.shape) < SMALLEST:
             return self._abstain(f"the image is smaller than {SMALLEST} pixels")
-        plane = filled(plane)
-        sigma = noise_sigma(plane, valid & not_flat(plane))
+        sigma = grain(image)
         if image.pixels.dtype.kind != "f" and sigma < LEAST_SIGMA:
             return self._abstain(f"there is no noise to compare (standard deviation {sigma:.2f})")
-        valid = comparable(plane, valid, image)
+        valid = comparable(image)
         chosen = enough_texture(plane, valid, self.block, sigma)
         places = self._places(chosen)
         if len(places) < VOTES[0]:

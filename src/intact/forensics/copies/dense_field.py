@@ -6,13 +6,14 @@ import math
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 LEAF = 32  # places in a leaf of the tree, which are all compared
 DIRECTIONS = 6  # along which features differ most, that the tree splits by
 ROUNDS = 2  # of propagation and random search
 REACH = (4, 1)  # pixels: how far random search reaches, one time after the other
+PER_ROUND = 2 * 4 + len(REACH)  # improvements: two from each side, and those by chance
 
 Field = Float[ndarray, "h w"]
 Places = Int[ndarray, "n 2"]
@@ -39,9 +40,12 @@ def nearest(
     numbers = np.full((int(rows.max()) + 2) * width, -1, np.int32)
     numbers[flat] = np.arange(len(places))
     found, costs = in_leaves(features, likes, places, apart, rng)
+    now, changed = 0, np.zeros(len(places), np.int16)  # how often all was improved, and when each last was
 
     def improve(ours: Int[ndarray, "m"], wanted: Int[ndarray, "m"]) -> None:
         """Take what lies where it is wanted, if it is more alike; what leaves the frame is no matter."""
+        nonlocal now
+        now += 1
         theirs = np.take(numbers, wanted, mode="clip")
         down, right = rows[theirs] - rows[ours], columns[theirs] - columns[ours]
         new = (theirs >= 0) & (theirs != found[ours]) & (down * down + right * right >= apart**2)
@@ -51,6 +55,11 @@ def nearest(
         cost = np.einsum("nk,nk->n", gap, gap)
         better = cost < costs[ours]
         found[ours[better]], costs[ours[better]] = theirs[better], cost[better]
+        changed[ours[better]] = now
+
+    def news(of: Int[ndarray, "n"]) -> Bool[ndarray, "n"]:
+        """Whether there is such a neighbour, and it changed since it was last looked at, a round ago."""
+        return (of >= 0) & (changed[of] > now - PER_ROUND)
 
     steps = (1, width, -1, -width)
     one = [numbers[flat + step] for step in steps]
@@ -58,10 +67,10 @@ def nearest(
     everyone = np.arange(len(places), dtype=np.int32)
     for _ in range(ROUNDS):
         for step, first, second in zip(steps, one, two, strict=True):
-            ours = everyone[first >= 0]
+            ours = everyone[news(first)]
             improve(ours, flat[found[first[ours]]] - step)
             # Turned and scaled copies: as the offset changed from the second neighbour to the first.
-            ours = everyone[second >= 0]
+            ours = everyone[(second >= 0) & (news(first) | news(second))]
             improve(ours, 2 * flat[found[first[ours]]] - flat[found[second[ours]]])
         for reach in REACH:
             down, right = rng.integers(-reach, reach + 1, (2, len(places)), dtype=np.int32)

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
 
-from intact.forensics.copies.affine_map import Box, Field, Map, Mask, box_of, opencv
+from intact.forensics.copies.affine_map import MOST, Box, Field, Map, Mask, box_of, opencv
 from intact.forensics.copies.clone import BESIDE, CALM, COPIED, FALLS_TO, NOISE, SHARED, TWINS
 from intact.forensics.texture import SEAM
 from intact.residual import LOUD, correlation
@@ -31,7 +33,7 @@ APART = 10.0  # pixels between a pixel and its like, at least: nearer, noise is 
 FEWEST = 40  # pixels of noise that can be compared
 BEGUN = 0.8  # sigma of the blur under which a map is looked for, before it is refined, in pixels
 TURNS = (-4, -2, 0, 2, 4)  # degrees that are tried then
-SHIFTS = slice(AROUND - 4, AROUND + 5)  # and pixels
+SHIFTS = np.argwhere(np.ones((9, 9))) - 4  # pixels that are tried with each: rows and columns
 
 _AWAY = np.arange(-AROUND, AROUND + 1)
 _BESIDE = np.hypot(_AWAY[:, None], _AWAY) >= BESIDE - 0.1
@@ -88,7 +90,10 @@ def begun(plane: Field, region: Mask, matrix: Map) -> Map:
     if box is None:
         return matrix
     own = cv2.GaussianBlur(_fine(plane[box], NOISE), (0, 0), BEGUN)
-    middle = np.argwhere(region[box]).mean(axis=0) + [part.start for part in box]
+    inside = np.argwhere(region[box])
+    middle = inside.mean(axis=0) + [part.start for part in box]
+    places = inside[:: 1 + len(inside) // MOST]
+    seen = own[tuple(places.T)]
     best, found_map = -1.0, matrix
     for degrees in TURNS:
         c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -96,12 +101,21 @@ def begun(plane: Field, region: Mask, matrix: Map) -> Map:
         here = np.column_stack([turn, middle - turn @ middle])
         way = np.column_stack([matrix[:, :2] @ turn, matrix[:, :2] @ here[:, 2] + matrix[:, 2]])
         brought = cv2.GaussianBlur(_fine(_brought(plane, box, way), NOISE), (0, 0), BEGUN)
-        found = _correlations(brought, own, region[box])[SHIFTS, SHIFTS]
+        found = _at_shifts(brought, places + AROUND, seen)
         if found.max() > best:
             best = float(found.max())
-            down, right = np.subtract(np.unravel_index(int(found.argmax()), found.shape), found.shape[0] // 2)
-            found_map = np.column_stack([way[:, :2], way[:, 2] + way[:, :2] @ (down, right)])
+            shift = SHIFTS[found.argmax()]
+            found_map = np.column_stack([way[:, :2], way[:, 2] + way[:, :2] @ shift])
     return found_map
+
+
+def _at_shifts(there: Field, places: Int[ndarray, "n 2"], seen: Float[ndarray, "n"]) -> Float[ndarray, "s"]:
+    """Correlation of what was seen with what lies at each of `SHIFTS` from some places."""
+    width = there.shape[1]
+    values = there.ravel()[(SHIFTS @ (width, 1))[:, None] + places @ (width, 1)]
+    values -= values.mean(axis=1, keepdims=True)
+    power = np.einsum("sn,sn->s", values, values) * np.square(seen - seen.mean()).sum()
+    return values @ (seen - seen.mean()) / np.sqrt(np.maximum(power, 1e-12))
 
 
 def likeness(image: Grainy, region: Mask, way: Map) -> Likeness:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Complex, Float, Int
 from numpy import ndarray
 
+from intact.forensics.base import grey
 from intact.forensics.copies.affine_map import Field, Map, Mask
+from intact.forensics.copies.zernike import moments
 from intact.forensics.texture import comparable, enough_texture
 from intact.image import Image
 from intact.residual import noise_sigma
@@ -31,7 +34,7 @@ class Searched:
         small: float32, the plane that is searched.
         times: How often that is smaller.
         chosen: Where its discs show more than noise.
-        sigma: Of its noise.
+        diameter: Of the discs, in its pixels.
     """
 
     plane: Field
@@ -39,16 +42,21 @@ class Searched:
     small: Float[ndarray, "h2 w2"]
     times: int
     chosen: Bool[ndarray, "h2 w2"]
-    sigma: float
+    diameter: int
 
-    @property
+    @cached_property
     def places(self) -> Int[ndarray, "n 2"]:
         """Row and column of what was chosen."""
         return np.argwhere(self.chosen)
 
-    def enlarged(self, mask: Bool[ndarray, "h2 w2"], matrix: Map, diameter: int) -> tuple[Mask, Map]:
+    @cached_property
+    def moments(self) -> Complex[ndarray, "n k"]:
+        """Of the discs around all places."""
+        return moments(self.small, self.diameter, self.chosen)
+
+    def enlarged(self, mask: Bool[ndarray, "h2 w2"], matrix: Map) -> tuple[Mask, Map]:
         """A region and its map in pixels of the image, with the discs around its places."""
-        discs = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
+        discs = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (self.diameter, self.diameter))
         size = (self.times * mask.shape[1], self.times * mask.shape[0])
         large = cv2.resize(cv2.dilate(mask.astype(np.uint8), discs), size, interpolation=cv2.INTER_NEAREST)
         whole = np.zeros(self.plane.shape, bool)
@@ -59,16 +67,16 @@ class Searched:
         return whole, np.column_stack([turn, self.times * matrix[:, 2] + middle - turn @ (middle, middle)])
 
 
-def searched(
-    plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image, diameter: int
-) -> Searched | str:
+@lru_cache(maxsize=1)  # several methods search an image, one after the other
+def searched(image: Image, diameter: int) -> Searched | str:
     """What to search for copies of discs of this diameter, or why there is nothing to search."""
+    plane, valid = grey(image)
     if min(plane.shape) < 4 * diameter:
         return f"the image is smaller than {4 * diameter} pixels"
     if not valid.any():
         return "nothing was measured"
     plane = np.where(valid, plane - np.median(plane[valid]), 0).astype(np.float32)
-    valid = comparable(plane, valid, image)
+    valid = comparable(image)
     sigma = noise_sigma(plane, valid)
     if image.pixels.dtype.kind != "f" and sigma < LEAST_SIGMA:
         return f"there is no noise to compare (standard deviation {sigma:.2f})"
@@ -79,7 +87,7 @@ def searched(
     chosen = enough_texture(small, seen, diameter, sigma)
     if np.count_nonzero(chosen) < FEWEST:
         return "there are hardly any places with more than noise"
-    return Searched(plane, valid, small, times, chosen, sigma)
+    return Searched(plane, valid, small, times, chosen, diameter)
 
 
 def _smaller(plane: Float[ndarray, "h w"], times: int) -> Float[ndarray, "h2 w2"]:

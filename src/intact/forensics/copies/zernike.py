@@ -10,7 +10,7 @@ from functools import cache
 from math import factorial
 
 import numpy as np
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float
 from numpy import ndarray
 from scipy import fft
 
@@ -44,18 +44,21 @@ def zernike(
     return real, imag
 
 
-def magnitudes(plane: Float[ndarray, "h w"], diameter: int) -> Float[ndarray, "h w k"]:
-    """The size of all moments but the mean of the disc around every pixel, scaled to the same noise each.
+def moments(
+    plane: Float[ndarray, "h w"], diameter: int, chosen: Bool[ndarray, "h w"]
+) -> Complex[ndarray, "n k"]:
+    """All moments but the mean of the discs around chosen pixels, scaled to the same noise each.
 
-    Discs of other diameters that show the same enlarged have the same magnitudes.
+    Discs of other diameters that show the same enlarged have moments of the same size.
 
     Args:
         plane: float32.
         diameter: Of the disc in pixels; an even one is taken as one more.
+        chosen: The discs' middles.
     """
-    real, imag = zernike(plane, diameter, ORDERS[1:])
+    parts = np.stack(zernike(plane, diameter, ORDERS[1:]), axis=-1)
     norms = np.sqrt([order + 1 for order, _ in ORDERS[1:]]).astype(np.float32)
-    return np.moveaxis(np.hypot(real, imag) / norms[:, None, None], 0, -1)
+    return np.ascontiguousarray(parts.view(np.complex64)[:, chosen, 0].T) / norms
 
 
 @cache
