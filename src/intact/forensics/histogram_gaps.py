@@ -28,11 +28,10 @@ from numpy import ndarray
 from scipy import fft, ndimage, stats
 
 from intact.forensics.base import Evidence, Examiner
-from intact.forensics.texture import not_flat
+from intact.forensics.texture import grain, not_flat
 from intact.forensics.value_phases import common_phases
 from intact.forensics.windows import SCANNED, Odd, cell_histograms, cell_sums, closed, pixels_of, window_sums
 from intact.image import Image
-from intact.residual import noise_sigma
 
 AROUND = 9  # values, of the running median that a comb stands out from
 EMPTY, STRONG = 0.02, 40.0  # share of empty values, and strength, from which an image has a comb
@@ -97,7 +96,7 @@ class HistogramGaps(Examiner):
             return self._abstain(f"the image is smaller than {(WINDOWS[-1] + 1) * cell} pixels")
         stored, measured = _grey(image)
         values, valid = _steps(stored, valid & measured & not_flat(stored.astype(np.float32)))
-        if np.count_nonzero(valid) < (WINDOWS[-1] * cell) ** 2 or not noise_sigma(stored, valid):
+        if np.count_nonzero(valid) < (WINDOWS[-1] * cell) ** 2 or not grain(image):
             return self._abstain("there are hardly any pixels with noise")
         new = _new(values, valid)
         odd = [

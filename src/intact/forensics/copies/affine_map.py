@@ -69,21 +69,24 @@ def refined(plane: Field, inside: Mask, matrix: Map, blurs: tuple[float, ...]) -
         return matrix
     places = places[:: 1 + len(places) // MOST]
     middle, reach = places.mean(axis=0), places.std()
-    around = np.column_stack([(places - middle) / reach, np.ones(len(places))])
+    around = np.vstack([((places - middle) / reach).T, np.ones(len(places))])
+    # value + slope * (step of the map) = gain * seen + offset, for all places at once
+    known = np.empty((8, len(places)))
+    known[7] = -1.0
     own = np.column_stack([matrix[:, :2] * reach, matrix[:, :2] @ middle + matrix[:, 2]])
     for blur in blurs:
-        seen = _band(plane[here], blur)[tuple((places - start).T)]
+        known[6] = -_band(plane[here], blur)[tuple((places - start).T)]
         like = _band(plane[there], blur)
         layers = np.dstack([like, *np.gradient(like)])
         for _ in range(STEPS):
-            rows, columns = (own @ around.T - corner[:, None]).astype(np.float32)
+            rows, columns = (own @ around - corner[:, None]).astype(np.float32)
             read = cv2.remap(layers, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            value, down, right = read.reshape(-1, 3).T.astype(np.float64)
-            # value + slope * (step of the map) = gain * seen + offset, for all places at once
-            known = np.column_stack([down[:, None] * around, right[:, None] * around, -seen, -around[:, 2]])
-            gram = known.T @ known
+            value, down, right = read.reshape(-1, 3).T
+            np.multiply(down, around, out=known[:3])
+            np.multiply(right, around, out=known[3:6])
+            gram = known @ known.T
             gram[range(6), range(6)] += DAMPING * gram.diagonal()[:6].mean()
-            solved, unknown = cv2.solve(gram, -known.T @ value[:, None], flags=cv2.DECOMP_CHOLESKY)
+            solved, unknown = cv2.solve(gram, -known @ value[:, None], flags=cv2.DECOMP_CHOLESKY)
             if not solved:  # nothing but one value
                 break
             step = unknown[:6].reshape(2, 3)

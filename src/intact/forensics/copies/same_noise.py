@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from intact.forensics.copies.affine_map import MOST, Box, Field, Map, Mask, box_of, opencv
+from intact.forensics.copies.affine_map import Box, Field, Map, Mask, box_of, opencv
 from intact.forensics.copies.clone import BESIDE, CALM, COPIED, FALLS_TO, NOISE, SHARED, TWINS
 from intact.forensics.texture import SEAM
 from intact.residual import LOUD, correlation
@@ -34,6 +34,7 @@ FEWEST = 40  # pixels of noise that can be compared
 BEGUN = 0.8  # sigma of the blur under which a map is looked for, before it is refined, in pixels
 TURNS = (-4, -2, 0, 2, 4)  # degrees that are tried then
 SHIFTS = np.argwhere(np.ones((9, 9))) - 4  # pixels that are tried with each: rows and columns
+SAMPLE = 800  # pixels that are looked at, at most
 
 _AWAY = np.arange(-AROUND, AROUND + 1)
 _BESIDE = np.hypot(_AWAY[:, None], _AWAY) >= BESIDE - 0.1
@@ -92,7 +93,7 @@ def begun(plane: Field, region: Mask, matrix: Map) -> Map:
     own = cv2.GaussianBlur(_fine(plane[box], NOISE), (0, 0), BEGUN)
     inside = np.argwhere(region[box])
     middle = inside.mean(axis=0) + [part.start for part in box]
-    places = inside[:: 1 + len(inside) // MOST]
+    places = inside[:: 1 + len(inside) // SAMPLE]
     seen = own[tuple(places.T)]
     best, found_map = -1.0, matrix
     for degrees in TURNS:
