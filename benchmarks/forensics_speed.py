@@ -5,7 +5,7 @@
     git clone https://github.com/photoholmes/photoholmes ../photoholmes       # asks for pyyaml
 
 - Every method on one 512 x 512 slice of 16 bits, a thorax phantom, one after the other: all together, and
-  those together that screening asks. The best of fifteen runs, in processor time of this process, reading not
+  those together that screening asks. The best of thirty runs, in processor time of this process, reading not
   included. Methods that abstain on it, as those for JPEG do, have a row with the slice as an 8-bit JPEG
   export, too; methods that take whole volumes one with 32 planes of 128 x 128 of noise.
 - Header rules and continuity of a DICOM series of 300 slices, written to a temporary folder from the
@@ -45,7 +45,7 @@ from results import environment, replace_rows
 
 SIDE, SLICES = 512, 300
 PIECE = (32, 128, 128)  # planes, rows, columns of the volume
-TIMES = 15
+TIMES = 30
 ROWS, NO_PEER = "forensics_speed.csv", "none"
 
 
