@@ -7,7 +7,7 @@ import json
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -19,6 +19,7 @@ from intact import (
     cli_bench,
     cli_bench_anomaly,  # noqa: F401 - adds its command to bench_app
     cli_bench_forensics,  # noqa: F401 - adds its command to bench_app
+    cli_choose,
     cli_classify,
     cli_forge,
     cli_keys,
@@ -34,6 +35,7 @@ from intact.cli_shared import (
     UNREADABLE,
     WRONG_USE,
     AsJson,
+    by_method,
     parsed_fields,
     say,
     say_left_out,
@@ -41,6 +43,10 @@ from intact.cli_shared import (
     warnings_said,
 )
 from intact.errors import InputError, IntactError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from intact.ensemble import EnsembleFit
+    from intact.fit import Fit
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
@@ -65,15 +71,22 @@ def fit(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="Folder for the model.")],
     method: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            help="See `intact methods`. By default patchcore; auto with --masks, resnet18 with --classes, "
-            "nroi_advgan with --against."
+            help="See `intact methods`; several make an ensemble. By default patchcore; auto with --masks, "
+            "resnet18 with --classes, nroi_advgan with --against."
         ),
-    ] = "",
+    ] = None,
+    combine: Annotated[
+        str, typer.Option(help="How an ensemble's methods are joined: fisher, or harmonic (one suffices).")
+    ] = "fisher",
     fields: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Change a hyper-parameter; may be repeated."),
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Change a hyper-parameter, of an ensemble METHOD.FIELD=VALUE; may be repeated.",
+        ),
     ] = None,
     calibrate: Annotated[
         float,
@@ -116,36 +129,45 @@ def fit(
 
     Whole patients are held out to calibrate p-values, or to measure; no detector ever learns from
     disease labels. Examples: `intact fit normals/ -o model`,
+    `intact fit normals/ -o model --method patchcore --method ganomaly`,
     `intact fit images/ --masks lungs=masks/ -o lung_model`,
     `intact fit normal/ pneumonia/ --classes -o classifier`,
     `intact fit images/ --against classifier --region lungs -o generator`
     """
+    from intact.ensemble import fit_ensemble
     from intact.fit import fit as fit_model
     from intact.store import check_place
 
     check_place(output)
+    methods = method or []
+    if len(methods) > 1 and (masks or classes or against):
+        raise UsageError("several methods make an ensemble of detectors: give one --method here")
+    network = "".join(methods)
     if (masks or classes or against) and (group_by or window or (region and not against)):
         raise UsageError("--group-by, --window and --region are for detectors only")
     if sum(map(bool, (masks, classes, against))) > 1:
         raise UsageError("give one of --masks, --classes and --against")
     if against:
-        asked = method or "nroi_advgan"
+        asked = network or "nroi_advgan"
         cli_protect.learn(normals, output, against, asked, fields or [], region, calibrate, seed, as_json)
     if classes:
-        cli_classify.learn(normals, output, method, fields or [], calibrate, seed, as_json)
+        cli_classify.learn(normals, output, network, fields or [], calibrate, seed, as_json)
     if masks:
-        cli_segment.learn(normals, output, masks, method or "auto", fields or [], calibrate, seed, as_json)
+        cli_segment.learn(normals, output, masks, network or "auto", fields or [], calibrate, seed, as_json)
+    settings: dict[str, Any] = {
+        "calibrate": calibrate,
+        "group_by": group_by,
+        "windows": [_window(text) for text in window or []],
+        "region": region,
+        "seed": seed,
+    }
+    given = parsed_fields(fields or [])
+    result: Fit | EnsembleFit
     with showing_progress():
-        result = fit_model(
-            normals,
-            method=method or "patchcore",
-            fields=parsed_fields(fields or []),
-            calibrate=calibrate,
-            group_by=group_by,
-            windows=[_window(text) for text in window or []],
-            region=region,
-            seed=seed,
-        )
+        if len(methods) > 1:
+            result = fit_ensemble(normals, methods, combine=combine, fields=by_method(given), **settings)
+        else:
+            result = fit_model(normals, method=network or "patchcore", fields=given, **settings)
         result.model.save(output)
     card = result.model.card
     for note in result.notes:
@@ -279,6 +301,7 @@ def demo(
 
 
 for command in (
+    cli_choose.choose,
     cli_segment.segment,
     cli_forge.forge,
     cli_record.record,

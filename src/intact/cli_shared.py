@@ -109,3 +109,18 @@ def parsed_fields(pairs: list[str]) -> dict[str, Any]:
             value = text
         fields[name] = tuple(value) if isinstance(value, list) else value
     return fields
+
+
+def by_method(fields: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Fields of several methods, given as METHOD.FIELD, by the method.
+
+    Raises:
+        UsageError: One does not say of which method.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in fields.items():
+        method, dot, own = name.partition(".")
+        if not dot:
+            raise UsageError(f"--set {name}: of several methods, say which one, as METHOD.{name}=VALUE")
+        found.setdefault(method, {})[own] = value
+    return found

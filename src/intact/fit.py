@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 from numpy.typing import NDArray
 
@@ -22,7 +22,7 @@ from intact.configure import configure
 from intact.data.cache import PlaneCache
 from intact.data.splits import hold_out, look_alikes, take_turns
 from intact.data.transforms import Preparation, choose_preparation, thumbnail
-from intact.errors import InputError, TooFewNormalsError, WeightsError
+from intact.errors import InputError, TooFewNormalsError, UsageError, WeightsError
 from intact.image import Image
 from intact.io import Rejected, Unit, index, read_some, read_unit
 from intact.model import Card, Model, batched, group_of, planes_of
@@ -33,6 +33,7 @@ from intact.scores import Calibration, pixel_quantiles
 BATCH = 32  # planes per training batch
 SAMPLE = 24  # images looked at to choose the preparation
 SHIPPED = "narrow_resnet18"  # the backbone that is always there
+THUMBNAIL = 32  # pixels: side of the copies that look-alikes are found by
 MANY = 400  # patients that must be held out at once to speak well for all the others
 
 
@@ -45,6 +46,7 @@ class Normal:
     group: str
     modality: str
     bits: int
+    look: Float[ndarray, "32 32"]  # of its middle plane
     planes: slice  # of the cache
 
 
@@ -54,11 +56,13 @@ class Fit:
 
     Args:
         model: Ready to screen.
+        held_out: Names of the images that p-values are taken from, in the order of their scores.
         rejected: Files that could not be used, and why.
         notes: What was chosen for the user, in words.
     """
 
     model: Model
+    held_out: list[str]
     rejected: list[Rejected]
     notes: list[str]
 
@@ -69,6 +73,8 @@ def fit(
     method: str = "patchcore",
     fields: dict[str, Any] | None = None,
     calibrate: float = 0.25,
+    held_out: Collection[str] = (),
+    in_turns: bool = True,
     group_by: str = "",
     windows: Sequence[tuple[float, float]] = (),
     region: str = "",
@@ -87,6 +93,9 @@ def fit(
         method: Key in `intact.anomaly.METHODS`.
         fields: Hyper-parameters that differ from the method's defaults.
         calibrate: Share of the images to hold out, or to hold out in each turn.
+        held_out: Names of the images to hold out instead, as another fit on the same images did.
+        in_turns: False holds one part out, once, from detectors that do not train, too: what several
+            models are compared or combined on must be strange to all of them.
         group_by: A DICOM keyword ("Manufacturer", "ViewPosition", ...) or "folder": images are
             then compared with held-out normals of the same group.
         windows: (centre, width) in HU or other physical units, one channel each; by default CT
@@ -95,7 +104,7 @@ def fit(
         seed: Decides the split and everything random in the method.
 
     Raises:
-        UsageError: Unknown method, field or region.
+        UsageError: Unknown method, field or region, or images to hold out that are not there.
         InputError: There is no image that can be read.
         TooFewNormalsError: Fewer images than the method or the split needs.
     """
@@ -108,7 +117,10 @@ def fit(
     preparation = replace(preparation, region=_known(region))
     with PlaneCache(preparation.channels, preparation.size) as cache:
         images = list(_read_all(units, preparation, cache, rejected, group_by))
-        turns = _turns(images, cache, calibrate, seed, several=not detector.trains)
+        if held_out:
+            turns = [_named(images, held_out)]
+        else:
+            turns = _turns(images, calibrate, seed, several=in_turns and not detector.trains)
         held = HeldOut()
         for turn in turns:
             out = {image.name for image in turn}
@@ -133,7 +145,8 @@ def fit(
         volumes=_most([image.planes.stop - image.planes.start > 1 for image in images]),
         group_by=group_by,
     )
-    return Fit(Model(detector, preparation, held.calibration(bool(group_by)), card), rejected, notes)
+    names = [image.name for turn in turns for image in turn]
+    return Fit(Model(detector, preparation, held.calibration(bool(group_by)), card), names, rejected, notes)
 
 
 def _known(region: str) -> str:
@@ -202,20 +215,24 @@ def _read_all(
             group_of(image, unit.folder, group_by),
             image.modality,
             image.bits,
+            _look(image, preparation),
             slice(first, len(cache)),
         )
 
 
-def _turns(
-    images: list[Normal], cache: PlaneCache, share: float, seed: int, *, several: bool
-) -> list[list[Normal]]:
+def _look(image: Image, preparation: Preparation) -> Float[ndarray, "32 32"]:
+    """The middle plane, so small that every method's size gives the same split."""
+    small = replace(preparation, size=THUMBNAIL)
+    prepared, _ = small.prepare(image.plane(image.planes // 2), small.limits(image), None)
+    return thumbnail(prepared, THUMBNAIL)
+
+
+def _turns(images: list[Normal], share: float, seed: int, *, several: bool) -> list[list[Normal]]:
     """The images to calibrate on: whole patients, or look-alikes where unknown.
 
     All at once where many patients would be held out or `several` turns are not wanted.
     """
-    planes = cache.planes()
-    middles = [(i.planes.start + i.planes.stop) // 2 for i in images]
-    alike = look_alikes(np.stack([thumbnail(torch.from_numpy(planes[m])) for m in middles]))
+    alike = look_alikes(np.stack([image.look for image in images]))
     patients = [image.patient or group for image, group in zip(images, alike, strict=True)]
     try:
         once = hold_out(patients, share, seed)
@@ -227,6 +244,16 @@ def _turns(
             f"calibrate on: {error}"
         ) from error
     return [[image for image, out in zip(images, part, strict=True) if out] for part in parts]
+
+
+def _named(images: list[Normal], names: Collection[str]) -> list[Normal]:
+    """The images of these names."""
+    found = [image for image in images if image.name in set(names)]
+    if missing := set(names) - {image.name for image in found}:
+        raise UsageError(
+            f"{len(missing)} of {len(names)} images to hold out, such as {min(missing)}, were not read"
+        )
+    return found
 
 
 def _planes(images: list[Normal]) -> Int[ndarray, "m"]:

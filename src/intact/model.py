@@ -33,6 +33,21 @@ T = TypeVar("T")
 _regions: WeakKeyDictionary[Image, dict[str, Bool[ndarray, "..."]]] = WeakKeyDictionary()
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one member of an ensemble says of an image.
+
+    Args:
+        method: Key in `METHODS`.
+        score: Its own.
+        p_value: That of the score among the normals held out from this member.
+    """
+
+    method: str
+    score: float
+    p_value: float
+
+
 @dataclass(frozen=True, eq=False)
 class Reading:
     """What a model says of one image.
@@ -42,12 +57,14 @@ class Reading:
         peak: Highest pixel score, None when the method does not localise.
         pixel: Prepared pixel scores, one [size,size] tensor per plane; empty when not localised.
         placements: Where each plane went when it was prepared.
+        parts: Of an ensemble, what each member says; empty otherwise.
     """
 
     score: float
     peak: float | None
     pixel: list[Tensor]
     placements: list[Placement]
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,11 @@ class Model:
     card: Card
     digest: str = ""  # SHA-256 of the saved weights; empty until it is saved
 
+    @property
+    def family(self) -> str:
+        """Of the detector."""
+        return self.detector.family
+
     def read(self, images: Sequence[Image]) -> Iterator[Reading]:
         """Score images, one reading each, in order.
 
@@ -117,13 +139,7 @@ class Model:
 
     def map(self, reading: Reading, image: Image) -> Float[ndarray, "..."]:
         """The pixel scores in the image's own grid: float32, of shape `image.shape`."""
-        planes = [
-            self.preparation.restore(pixel, placement).numpy()
-            for pixel, placement in zip(reading.pixel, reading.placements, strict=True)
-        ]
-        whole = np.stack(planes).reshape(image.shape)
-        inside = region_of(image, self.preparation.region)
-        return whole if inside is None else np.where(inside, whole, whole.min())
+        return map_of(reading, image, self.preparation)
 
     def p_value(self, reading: Reading, image: Image, group: str = "") -> float:
         """Conformal p-value of an image.
@@ -131,29 +147,13 @@ class Model:
         A volume that meets a model calibrated on 2-D images is as suspicious as its worst plane,
         corrected for having as many planes (Bonferroni).
         """
-        p = float(self.calibration.p_value(reading.score, group))
-        return p if self.card.volumes else min(1.0, p * image.planes)
+        return p_value(reading, image, group, self.calibration, self.card)
 
     def describe(self) -> dict[str, Any]:
         """What a run record says of this model: plain data."""
-        card = self.card
-        quiet, loud = (
-            (self.calibration.pixel_quantile(0.95), float(self.calibration.peak.max()))
-            if len(self.calibration.peak)
-            else (0.0, 1.0)
-        )
-        return {
-            "name": card.name,
-            "method": card.method,
-            "family": self.detector.family,
+        return describe(self.card, self.calibration) | {
+            "family": self.family,
             "source": self.detector.source,
-            "modality": card.modality,
-            "fitted": card.fitted,
-            "normals_fitted": card.normals_fitted,
-            "normals_calibrated": card.normals_calibrated,
-            "smallest_p": 1.0 / (len(self.calibration) + 1),
-            "map_scale": [quiet, loud],
-            "group_by": card.group_by,
             "fields": self.detector.fields(),
             "preparation": dataclasses.asdict(self.preparation),
             "digest": self.digest,
@@ -188,32 +188,45 @@ class Model:
             UsageError: `folder` exists and is not a model.
             OutputError: It cannot be written.
         """
-        folder = Path(folder)
-        calibration = {
-            f"calibration.{name}": torch.from_numpy(np.ascontiguousarray(getattr(self.calibration, name)))
-            for name in ("image", "peak", "pixel")
-        }
+        tensors, manifest = self.packed()
+        manifest["card"]["name"] = Path(folder).name
+        save_folder(Path(folder), tensors, manifest)
+
+    def packed(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What a model folder holds: tensors by name, and the manifest."""
+        tensors, groups = pack_calibration(self.calibration)
         manifest = {
             "intact": __version__,
-            "card": dataclasses.asdict(dataclasses.replace(self.card, name=folder.name)),
+            "card": dataclasses.asdict(self.card),
             "fields": self.detector.fields(),
             "preparation": dataclasses.asdict(self.preparation),
-            "groups": list(self.calibration.groups),
+            "groups": groups,
         }
-        save_folder(folder, self.detector.state() | calibration, manifest)
+        return self.detector.state() | tensors, manifest
 
     @classmethod
     def load(cls, folder: str | Path) -> Model:
         """Read a model folder back.
 
         Raises:
-            ModelError: It is missing, damaged, of another format, or of an unknown method.
+            ModelError: It is missing, damaged, of another format or kind, or of an unknown method.
         """
         tensors, manifest = load_folder(Path(folder))
-        numbers = {k.removeprefix("calibration."): tensors.pop(k).numpy()
-                   for k in list(tensors) if k.startswith("calibration.")}  # fmt: skip
-        if manifest.get("kind"):
+        if (kind := manifest.get("kind")) == "ensemble":
+            raise ModelError(f"{folder} holds several models: read it with `intact.load_model`")
+        if kind:
             raise ModelError(f"{folder} is a model that segments: use it with `intact segment --model`")
+        manifest["card"]["name"] = Path(folder).resolve().name
+        return cls.unpacked(tensors, manifest, folder)
+
+    @classmethod
+    def unpacked(cls, tensors: dict[str, Tensor], manifest: dict[str, Any], folder: str | Path) -> Model:
+        """What `packed` gave, as a model; the folder is named in errors.
+
+        Raises:
+            ModelError: It is of an unknown method, or of another version's.
+        """
+        calibration = unpack_calibration(tensors, manifest)
         method = manifest["card"]["method"]
         if method not in METHODS:
             raise ModelError(f"{folder} holds method {method!r}, which this version does not have")
@@ -227,10 +240,62 @@ class Model:
         return cls(
             detector,
             Preparation(**manifest["preparation"]),
-            Calibration(**numbers, groups=tuple(manifest["groups"])),
-            Card(**{**manifest["card"], "name": Path(folder).resolve().name}),
-            manifest["sha256"],
+            calibration,
+            Card(**manifest["card"]),
+            manifest.get("sha256", ""),
         )
+
+
+def p_value(reading: Reading, image: Image, group: str, calibration: Calibration, card: Card) -> float:
+    """Conformal p-value of an image; of a volume, where 2-D images were held out, times its planes."""
+    p = float(calibration.p_value(reading.score, group))
+    return p if card.volumes else min(1.0, p * image.planes)
+
+
+def describe(card: Card, calibration: Calibration) -> dict[str, Any]:
+    """What a run record says of any model: what it was fitted and is calibrated on."""
+    quiet, loud = (
+        (calibration.pixel_quantile(0.95), float(calibration.peak.max()))
+        if len(calibration.peak)
+        else (0.0, 1.0)
+    )
+    return {
+        "name": card.name,
+        "method": card.method,
+        "modality": card.modality,
+        "fitted": card.fitted,
+        "normals_fitted": card.normals_fitted,
+        "normals_calibrated": card.normals_calibrated,
+        "smallest_p": 1.0 / (len(calibration) + 1),
+        "map_scale": [quiet, loud],
+        "group_by": card.group_by,
+    }
+
+
+def pack_calibration(calibration: Calibration) -> tuple[dict[str, Tensor], list[str]]:
+    """A calibration as tensors by name, and its groups."""
+    tensors = {
+        f"calibration.{name}": torch.from_numpy(np.ascontiguousarray(getattr(calibration, name)))
+        for name in ("image", "peak", "pixel")
+    }
+    return tensors, list(calibration.groups)
+
+
+def unpack_calibration(tensors: dict[str, Tensor], manifest: dict[str, Any]) -> Calibration:
+    """Take a calibration out of the tensors of a model folder."""
+    numbers = {name: tensors.pop(f"calibration.{name}").numpy() for name in ("image", "peak", "pixel")}
+    return Calibration(**numbers, groups=tuple(manifest["groups"]))
+
+
+def map_of(reading: Reading, image: Image, preparation: Preparation) -> Float[ndarray, "..."]:
+    """Pixel scores in the image's own grid; outside the region looked at, the lowest."""
+    planes = [
+        preparation.restore(pixel, placement).numpy()
+        for pixel, placement in zip(reading.pixel, reading.placements, strict=True)
+    ]
+    whole = np.stack(planes).reshape(image.shape)
+    inside = region_of(image, preparation.region)
+    return whole if inside is None else np.where(inside, whole, whole.min())
 
 
 def planes_of(image: Image, preparation: Preparation) -> Iterator[tuple[Tensor, Placement]]:

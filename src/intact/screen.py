@@ -24,6 +24,7 @@ from typing import Any, Literal
 from intact import progress
 from intact._version import __version__
 from intact.engine import local
+from intact.ensemble import Ensemble, load_model
 from intact.errors import InputError, MisfitWarning, UsageError
 from intact.examiner_desk import ACQUISITION, FORENSICS, tell
 from intact.findings import Findings, Row
@@ -160,10 +161,10 @@ def screen(
     return Outcome(out, run)
 
 
-def _load_models(folders: Sequence[str | Path], alpha: float) -> list[Model]:
+def _load_models(folders: Sequence[str | Path], alpha: float) -> list[Model | Ensemble]:
     if not 0.0 < alpha < 1.0:
         raise UsageError(f"alpha is {alpha:g}; a false-alarm rate lies between 0 and 1, such as 0.05")
-    models = [Model.load(folder) for folder in folders]
+    models = [load_model(folder) for folder in folders]
     names = Counter(model.card.name for model in models)
     if twice := [name for name, count in names.items() if count > 1]:
         raise UsageError(f"two models are named {twice[0]!r}: rename one folder, names tell their rows apart")
@@ -184,7 +185,7 @@ def _find(paths: Sequence[str | Path], out: Path, labels: str | None) -> list[En
     return entries
 
 
-def _warn_of_misfits(models: Sequence[Model], entries: Sequence[Entry]) -> None:
+def _warn_of_misfits(models: Sequence[Model | Ensemble], entries: Sequence[Entry]) -> None:
     """Look at a few images before hours go into the wrong model; each image's row says it again."""
     units = [entry for entry in entries if isinstance(entry, Unit)] if models else []
     doubts: dict[str, str] = {}
@@ -249,7 +250,7 @@ def _allowed(entry: Entry) -> float:
 
 def _describe(
     paths: Sequence[str | Path],
-    models: Sequence[Model],
+    models: Sequence[Model | Ensemble],
     alpha: float,
     labels: str | None,
     identify: bool,

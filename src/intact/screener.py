@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from intact.ensemble import Ensemble, load_model
 from intact.errors import InputError, UnreadableError
 from intact.examiner_desk import ACQUISITION, FORENSICS, ExaminerDesk
 from intact.findings import Row
@@ -75,7 +76,7 @@ class Screener:
     genuine: str = ""
     recorded: str = ""
     threads: int = 0
-    _loaded: list[Model] = field(default_factory=list, repr=False)
+    _loaded: list[Model | Ensemble] = field(default_factory=list, repr=False)
     _desk: ExaminerDesk | None = field(default=None, repr=False)
 
     @property
@@ -127,7 +128,7 @@ class Screener:
             torch.set_num_threads(self.threads)
             cv2.setNumThreads(self.threads)
         if self.models and not self._loaded:
-            self._loaded = [Model.load(folder) for folder in self.models]
+            self._loaded = [load_model(folder) for folder in self.models]
         if self.forensics and not self._desk:
             self._desk = ExaminerDesk(
                 self.alpha,
@@ -135,17 +136,18 @@ class Screener:
                 Path(self.recorded) if self.recorded else None,
             )
 
-    def _judge(self, model: Model, opened: Opened, reading: Reading) -> Row:
+    def _judge(self, model: Model | Ensemble, opened: Opened, reading: Reading) -> Row:
         """The row of one image and model; a flagged image gets its map and regions."""
         image = opened.image
         group = group_of(image, opened.unit.folder, model.card.group_by)
         p_value = model.p_value(reading, image, group)
         flagged = p_value <= self.alpha
         row = self._row(opened, model.card.name) | {
-            "family": model.detector.family,
+            "family": model.family,
             "score": reading.score,
             "p_value": p_value,
             "flagged": flagged,
+            "parts": [dataclasses.asdict(part) for part in reading.parts],
         }
         row["warnings"] += model.misfit(image)
         if model.card.group_by and group not in model.calibration.groups:
@@ -205,6 +207,7 @@ class Screener:
             "score": None,
             "p_value": None,
             "flagged": False,
+            "parts": [],
             "regions": [],
             "map": None,
             "evidence": [],

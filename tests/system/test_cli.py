@@ -79,6 +79,7 @@ def test_all_commands_are_known_here():
     assert COMMANDS == [
         "bank",
         "bench",
+        "choose",
         "demo",
         "fit",
         "forge",

@@ -25,11 +25,13 @@ import torch
 
 from intact import progress
 from intact.bench.measures import Scored, localise, rank
-from intact.bench.rows import write_rows
+from intact.bench.rows import Row, write_rows
 from intact.bench.scoring import score_test_images, within
+from intact.choose import read_some_of
 from intact.data.cache import PlaneCache
 from intact.evaluate import MASK_SIDE, NORMAL
-from intact.fit import fit
+from intact.fit import Fit, fit
+from intact.imitations import score_imitations
 from intact.io.atomic import put
 from intact.model import Model
 from intact.report.words import plural
@@ -38,6 +40,8 @@ from intact.store import file_digest
 MIB = 2**20
 EVERY = 0.1  # seconds between two lines of progress
 SCORES, RECORD = "scores.csv", "cell.json"
+UNLABELLED = "unlabelled.csv"  # scores of normals that were held out, and of imitations made of them
+HELD_OUT = "held out"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +65,11 @@ class Task:
     identity: dict[str, Any]
 
 
-def measure(task: Task) -> tuple[dict[str, Any], Scored]:
+def measure(task: Task) -> tuple[dict[str, Any], Scored, list[Row]]:
     """Fit on a pack's normals and score its test images.
 
     Returns:
-        The record of the measurement, and the scores.
+        The record of the measurement, the scores, and those of what needs no label (`_unlabelled`).
 
     Raises:
         IntactError: The method cannot be fitted or the images cannot be scored.
@@ -85,6 +89,7 @@ def measure(task: Task) -> tuple[dict[str, Any], Scored]:
         if any(mask.any() for mask in tested.masks):
             pointed = localise(maps.planes()[:, 0], np.stack(tested.masks), np.array(tested.masked_kinds))
             kinds = {kind: row | pointed.get(kind, {}) for kind, row in kinds.items()}
+    rows = _unlabelled(fitted, task)
     threads = torch.get_num_threads()
     left_out = [(entry.name, entry.reason) for entry in fitted.rejected] + tested.left_out
     return {
@@ -104,7 +109,26 @@ def measure(task: Task) -> tuple[dict[str, Any], Scored]:
         "python": platform.python_version(),
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
         "kinds": kinds,
-    }, scored
+    }, scored, rows
+
+
+def _unlabelled(fitted: Fit, task: Task) -> list[Row]:
+    """Scores of held-out normals, and of imitations of disease made of some of them.
+
+    A detector that was calibrated in turns has learned from all normals in the end, so it is fitted
+    once more, without a part.
+    """
+    normals = [Path(task.pack) / "train" / NORMAL]
+    if not fitted.model.detector.trains:
+        fitted = fit(normals, method=task.method, fields=task.fields, seed=task.seed, in_turns=False)
+    images = read_some_of(normals, fitted.held_out)
+    by_task = {HELD_OUT: fitted.model.calibration.image} | score_imitations(fitted.model, images, task.seed)
+    return [
+        {"task": name, "image": number, "score": float(score)}
+        for name, scores in by_task.items()
+        for number, score in enumerate(scores)
+        if np.isfinite(score)
+    ]
 
 
 def peak_memory() -> int:
@@ -148,11 +172,12 @@ def main(arguments: Sequence[str]) -> None:
     asked["fields"] = {k: tuple(v) if isinstance(v, list) else v for k, v in asked["fields"].items()}
     task = Task(**asked)
     with progress.showing(display):
-        record, scored = measure(task)
+        record, scored, unlabelled = measure(task)
     columns = {name: getattr(scored, name).tolist() for name in ("kind", "image", "group", "score", "p")}
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     written = write_rows(Path(task.out) / SCORES, rows, exact=True)
     record["scores_sha256"] = file_digest(written)
+    write_rows(Path(task.out) / UNLABELLED, unlabelled, exact=True)
     put(Path(task.out) / RECORD, (json.dumps(record, indent=1) + "\n").encode())
 
 
