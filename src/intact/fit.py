@@ -26,6 +26,7 @@ from intact.errors import InputError, TooFewNormalsError, UsageError, WeightsErr
 from intact.image import Image
 from intact.io import Rejected, Unit, index, read_some, read_unit
 from intact.model import Card, Model, batched, group_of, planes_of
+from intact.nets.features import BACKBONES
 from intact.nets.weights import find_weights
 from intact.precision import best_precision
 from intact.scores import Calibration, pixel_quantiles
@@ -110,6 +111,8 @@ def fit(
     """
     suited, notes = suit_to_machine(method, fields or {})
     detector = configure(METHODS, method, {"seed": seed, **suited})
+    if backbone := getattr(detector, "backbone", ""):
+        find_weights(backbone)  # better now than when all images have been read
     found = index([Path(path) for path in normals])
     rejected = [entry for entry in found if isinstance(entry, Rejected)]
     units = [entry for entry in found if isinstance(entry, Unit)]
@@ -163,8 +166,9 @@ def suit_to_machine(method: str, fields: dict[str, Any]) -> tuple[dict[str, Any]
     suited, notes = dict(fields), []
     if "precision" in known and "precision" not in fields:
         suited["precision"] = best_precision()
-    if "backbone" in known and "backbone" not in fields:
-        wanted = known["backbone"].default
+    wanted = known["backbone"].default if "backbone" in known else ""
+    # For a vision transformer no ResNet can stand in: building it says what it needs.
+    if wanted in BACKBONES and "backbone" not in fields:
         try:
             find_weights(wanted)
         except WeightsError:

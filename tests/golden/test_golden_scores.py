@@ -17,12 +17,16 @@ import torch
 from intact.anomaly import METHODS
 from intact.data.phantom import brain_mr
 from intact.data.transforms import Preparation
+from made_vit import tiny_vit
 
 STORED = Path(__file__).with_name("scores.json")
 # Rounding differs between processors and training amplifies it: a few steps only, looser bounds.
 TRAINED, FEATURES = 0.05, 1e-3
 OWN = {"cevae": 0.1, "p_vq": 0.2}  # an absolute error's gradient jumps, and so does the choice of a code
 FIELDS = {
+    "anomaly_dino": {"size": 112, "backbone": "tiny_vit14", "shots": 4},
+    "dinomaly": {"size": 56, "backbone": "tiny_vit14", "blocks": (0, 1, 2, 3), "steps": 4},
+    "inp_former": {"size": 56, "backbone": "tiny_vit14", "blocks": (0, 1, 2, 3), "steps": 4},
     "squid": {"size": 64, "width": 4, "slots": 6, "verdict": "residual", "steps": 3},
     "pddpm": {"size": 32, "patch": 16, "width": 4, "multipliers": (1, 2), "frequency": 21.0, "steps": 4},
     "anoddpm": {
@@ -71,6 +75,13 @@ FIELDS = {
     "skip_ts": {"size": 64, "backbone": "narrow_resnet18", "steps": 3},
     "stfpm": {"size": 64, "backbone": "narrow_resnet18", "steps": 2, "lr": 0.05},
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _made_backbone():
+    """A vision transformer of which no weights are shipped."""
+    with tiny_vit():
+        yield
 
 
 def phantoms(seeds: range, size: int, lesion: bool) -> torch.Tensor:

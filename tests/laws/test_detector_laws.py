@@ -14,9 +14,20 @@ from intact.errors import NotFittedError
 from intact.metrics import auroc
 from intact.model import Card, Model
 from intact.scores import Calibration
+from made_vit import tiny_vit
 
 # Small and quick, but every part at work. The features need no downloaded weights.
 SMALL = {
+    "anomaly_dino": {"size": 112, "backbone": "tiny_vit14", "shots": 8},
+    "dinomaly": {"size": 112, "backbone": "tiny_vit14", "blocks": (0, 1, 2, 3), "steps": 20, "lr": 5e-3},
+    "inp_former": {
+        "size": 112,
+        "backbone": "tiny_vit14",
+        "blocks": (0, 1, 2, 3),
+        "prototypes": 3,
+        "steps": 30,
+        "lr": 5e-3,
+    },
     "squid": {
         "size": 64,
         "width": 8,
@@ -99,6 +110,13 @@ SMALL = {
     "skip_ts": {"size": 64, "backbone": "narrow_resnet18", "steps": 25},
     "stfpm": {"size": 64, "backbone": "narrow_resnet18", "steps": 40},
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _made_backbone():
+    """A vision transformer of which no weights are shipped."""
+    with tiny_vit():
+        yield
 
 
 SIDE = 64  # of the phantoms in pixels; each detector gets them at its own size, as from `Preparation`
