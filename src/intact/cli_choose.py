@@ -25,6 +25,8 @@ from intact.cli_shared import (
 if TYPE_CHECKING:
     from intact.choose import Trial
 
+WIDTH = 100  # characters that the table takes
+
 
 def choose(
     normals: Annotated[
@@ -79,7 +81,9 @@ def choose(
     if as_json:
         print(json.dumps([_plain(trial) for trial in trials]))
     else:
-        Console().print(_table(trials))
+        console = Console()
+        console.width = max(console.width, WIDTH)
+        console.print(_table(trials))
         print(f"{trials[0].method} does best" + (f" and is in {output}" if output else ""))
     raise typer.Exit(UNREADABLE if rejected else DONE)
 
