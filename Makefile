@@ -8,7 +8,7 @@ demo: $(VENV)/.core  ## phantom archive, fit, screen, report: the whole tour wit
 	$(VENV)/bin/intact demo -o demo
 
 test: $(VENV)/.test system check  ## everything CI runs
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadscope
 
 check: $(VENV)/.test  ## lint and types
 	$(VENV)/bin/ruff check .

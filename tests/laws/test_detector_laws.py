@@ -18,6 +18,72 @@ from made_vit import tiny_vit
 
 # Small and quick, but every part at work. The features need no downloaded weights.
 SMALL = {
+    "anatpaste": {
+        "size": 32,
+        "backbone": "narrow_resnet18",
+        "explained": "layer1",
+        "frozen": 10,
+        "steps": 30,
+    },
+    "cutpaste": {
+        "size": 32,
+        "backbone": "narrow_resnet18",
+        "hidden": 1,
+        "explained": "layer1",
+        "frozen": 5,
+        "steps": 15,
+    },
+    "destseg": {
+        "size": 32,
+        "backbone": "narrow_resnet18",
+        "head_width": 16,
+        "student_steps": 40,
+        "student_lr": 0.2,
+        "steps": 40,
+        "lr": 0.005,
+    },
+    "draem": {"size": 32, "width": 4, "segmenter_width": 8, "steps": 80, "lr": 0.005},
+    "fpi": {"size": 64, "widths": (0.06, 0.15), "core": 0.4, "steps": 20, "lr": 0.005},
+    "glass": {
+        "size": 64,
+        "backbone": "narrow_resnet18",
+        "dimensions": 192,
+        "hidden": 128,
+        "noise": 0.3,
+        "sigma": 2.0,
+        "steps": 40,
+        "lr": 0.002,
+        "adaptor_lr": 0.0003,
+    },
+    "msc": {"size": 64, "backbone": "narrow_resnet18", "steps": 10, "lr": 0.001},
+    "nsa": {"size": 64, "backbone": "narrow_resnet18", "gradients": "normal", "steps": 30, "lr": 0.003},
+    "patchcl": {"size": 32, "width": 4, "blocks": 2, "embedding": 32, "places": 64, "steps": 50, "lr": 0.001},
+    "pii": {"size": 64, "widths": (0.06, 0.15), "core": 0.4, "steps": 40, "lr": 0.003},
+    "pmsacl": {"size": 64, "backbone": "narrow_resnet18", "features": 20, "steps": 8},
+    "realnet": {
+        "size": 64,
+        "backbone": "narrow_resnet18",
+        "layers": ("layer1",),
+        "kept": (0.5,),
+        "selection": 2,
+        "chosen": 8,
+        "abnormal": 0.8,
+        "steps": 60,
+        "lr": 0.01,
+    },
+    "salad": {"size": 16, "width": 16, "latent": 64, "steps": 200},
+    "simplenet": {
+        "size": 64,
+        "backbone": "narrow_resnet18",
+        "dimensions": 192,
+        "hidden": 128,
+        "noise": 0.5,
+        "sigma": 2.0,
+        "steps": 40,
+        "lr": 0.002,
+        "adaptor_lr": 0.001,
+    },
+    "sohn_two_stage": {"size": 64, "depth": 2, "steps": 12},
     "anomaly_dino": {"size": 112, "backbone": "tiny_vit14", "shots": 8},
     "dinomaly": {"size": 112, "backbone": "tiny_vit14", "blocks": (0, 1, 2, 3), "steps": 20, "lr": 5e-3},
     "inp_former": {
@@ -149,6 +215,13 @@ def detector(request):
     return made.fit(list(anatomy(24, made.size, 0).split(8)))
 
 
+IMAGES_ONLY = {"sohn_two_stage", "msc"}  # methods that tell which image, not where
+
+
+def localises(detector):
+    return not any(type(detector) is METHODS[name] for name in IMAGES_ONLY)
+
+
 def test_every_method_is_covered_here():
     assert set(SMALL) == set(METHODS)
 
@@ -158,7 +231,8 @@ def test_a_score_does_not_depend_on_the_batch(detector):
     alone = [detector.score(image[None]) for image in images]
     together = detector.score(images)
     assert torch.equal(together.image, torch.cat([s.image for s in alone]))
-    assert torch.equal(together.pixel, torch.cat([s.pixel for s in alone]))
+    if localises(detector):
+        assert torch.equal(together.pixel, torch.cat([s.pixel for s in alone]))
 
 
 def test_a_planted_lesion_raises_the_score(detector):
@@ -178,6 +252,9 @@ def test_lesions_are_told_from_other_normals(detector):
 def test_the_map_is_highest_on_the_lesion(detector):
     images = anatomy(4, detector.size, seed=5)
     pixel = detector.score(with_lesion(images)).pixel
+    if not localises(detector):
+        assert pixel is None
+        return
     a, b = round(detector.size * 0.45), round(detector.size * 0.82)
     for one in pixel:
         row, column = divmod(int(one.argmax()), detector.size)
@@ -206,8 +283,9 @@ def test_images_are_not_changed(detector):
 def test_map_and_image_scores_have_the_promised_shapes(detector):
     scores = detector.score(anatomy(3, detector.size, seed=8))
     assert scores.image.shape == (3,) and scores.image.dtype == torch.float32
-    assert scores.pixel.shape == (3, detector.size, detector.size)
-    assert scores.pixel.isfinite().all()
+    if localises(detector):
+        assert scores.pixel.shape == (3, detector.size, detector.size)
+        assert scores.pixel.isfinite().all()
 
 
 def test_saving_and_loading_keep_every_score(detector, tmp_path):

@@ -92,24 +92,28 @@ def measure(task: Task) -> tuple[dict[str, Any], Scored, list[Row]]:
     rows = _unlabelled(fitted, task)
     threads = torch.get_num_threads()
     left_out = [(entry.name, entry.reason) for entry in fitted.rejected] + tested.left_out
-    return {
-        "identity": task.identity,
-        "fields": model.detector.fields(),
-        "notes": fitted.notes,
-        "normals_fitted": model.card.normals_fitted,
-        "normals_calibrated": model.card.normals_calibrated,
-        "left_out": [(within(pack, name), reason) for name, reason in left_out],
-        "fit_s": fit_s,
-        "score_s": tested.seconds,
-        "images_per_s": len(scored.score) / tested.seconds,
-        "peak_mib": peak / MIB,
-        "imported_mib": imported / MIB,
-        "model_mib": _size_on_disk(model) / MIB,
-        "device": f"{_device(model)}, {threads} {plural(threads, 'thread')}",
-        "python": platform.python_version(),
-        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
-        "kinds": kinds,
-    }, scored, rows
+    return (
+        {
+            "identity": task.identity,
+            "fields": model.detector.fields(),
+            "notes": fitted.notes,
+            "normals_fitted": model.card.normals_fitted,
+            "normals_calibrated": model.card.normals_calibrated,
+            "left_out": [(within(pack, name), reason) for name, reason in left_out],
+            "fit_s": fit_s,
+            "score_s": tested.seconds,
+            "images_per_s": len(scored.score) / tested.seconds,
+            "peak_mib": peak / MIB,
+            "imported_mib": imported / MIB,
+            "model_mib": _size_on_disk(model) / MIB,
+            "device": f"{_device(model)}, {threads} {plural(threads, 'thread')}",
+            "python": platform.python_version(),
+            "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+            "kinds": kinds,
+        },
+        scored,
+        rows,
+    )
 
 
 def _unlabelled(fitted: Fit, task: Task) -> list[Row]:
