@@ -22,9 +22,10 @@ from intact.bench.packs import open_packs
 from intact.bench.resampling import aurocs, average_precisions, draw, interval
 from intact.bench.results import tell
 from intact.bench.rows import read_rows, write_rows
-from intact.bench.run import Task, measure, peak_memory
+from intact.bench.run import HELD_OUT, UNLABELLED, Task, measure, peak_memory
 from intact.bench.summary import summarise
 from intact.errors import UsageError
+from intact.imitations import CLOUD, TASKS, UNTOUCHED
 from intact.metrics import auroc, average_precision, bootstrap, paired_bootstrap
 from intact.report.reported import REPORTED
 from made_bench import KINDS, PATIENT, made_cell, write_pack
@@ -96,7 +97,7 @@ def test_images_of_one_patient_are_a_group_that_nobody_names(first_run):
     shared = [row["image"] for row in rows if [r["patient"] for r in rows].count(row["patient"]) == 2]
     assert [Path(name).suffix for name in shared] == [".dcm", ".dcm"]
     written = [path for path in first_run.out.rglob("*") if path.is_file()]
-    assert len(written) == 5 + 2 * 2
+    assert len(written) == 5 + 2 * 3
     assert not any(PATIENT in path.read_text() for path in written)
 
 
@@ -190,7 +191,7 @@ def test_shuffled_labels_change_no_score_and_no_threshold(pack, tmp_path):
         shutil.move(shuffled / "test" / "lesion" / path.name, shuffled / "test" / "other" / path.name)
     found = []
     for folder in (pack, shuffled):
-        record, scored = measure(Task(str(folder), "padim", 0, SMALL["padim"], str(tmp_path), {}))
+        record, scored, _ = measure(Task(str(folder), "padim", 0, SMALL["padim"], str(tmp_path), {}))
         names = [Path(name).name for name in scored.image]
         both = zip(scored.score.tolist(), scored.p.tolist(), strict=True)
         found.append((record["kinds"], dict(zip(names, both, strict=True))))
@@ -501,3 +502,15 @@ def test_one_method_may_enter_twice_under_other_names(pack, out):
     assert found.made == 0
     assert [row["method"] for row in found.rows] == ["padim", "again"]
     assert {row["p"] for row in found.comparison.differences} == {1.0}
+
+
+def test_scores_of_held_out_normals_and_imitations_are_kept(first_run):
+    """Nobody's name is among them: images are numbered as the model's calibration holds them."""
+    for folder in (first_run.out / "cells").iterdir():
+        rows = read_rows(folder / UNLABELLED)
+        tasks = {row["task"] for row in rows}
+        assert tasks == {HELD_OUT, UNTOUCHED, CLOUD, *TASKS}
+        held_out = [float(row["score"]) for row in rows if row["task"] == HELD_OUT]
+        untouched = [float(row["score"]) for row in rows if row["task"] == UNTOUCHED]
+        assert len(held_out) > 2 and set(untouched) <= set(held_out)
+        assert {int(row["image"]) for row in rows} <= set(range(len(held_out)))
