@@ -51,7 +51,8 @@ COPIES: dict[str, dict[str, Any]] = {
 }
 AFTER = ("jpeg=90", "jpeg=70", "noise=0.5")  # of images with a region that was moved
 PLAIN = "none"
-TOGETHER = "together"  # the row of those that screening asks
+KNOWN = [name for name, kind in METHODS.items() if kind.kind == "copy-move"]
+TOGETHER = "together"  # the row of those that screening asks, if all of them were measured
 
 
 class Said(NamedTuple):
@@ -89,7 +90,7 @@ def said(examiners: dict[str, Examiner], image: Image) -> dict[str, Said]:
     """What each examiner says, and those of screening together, corrected for their number."""
     found = {name: asked(examiner, image) for name, examiner in examiners.items()}
     routine = [of for name, of in found.items() if examiners[name].routine]
-    p = min(1.0, len(routine) * min(of.p_value for of in routine))
+    p = min([1.0, *(len(routine) * of.p_value for of in routine)])
     seen = [of.map for of in routine if len(routine) * of.p_value <= ALPHA]
     whole = np.max([np.zeros(image.shape), *seen], axis=0)
     return found | {TOGETHER: Said(-math.log10(max(p, 1e-300)), p, whole)}
@@ -110,6 +111,9 @@ def measure(pack: str, methods: list[str], images: int) -> None:
     clean: dict[tuple[str, str], list[Said]] = {}
     forged: dict[tuple[str, str, str], list[tuple[Said, Confusion]]] = {}
     examiners = {name: METHODS[name]() for name in methods}
+    told = (
+        [*methods, TOGETHER] if {name for name in KNOWN if METHODS[name].routine} <= set(methods) else methods
+    )
     for seed, path in enumerate(paths):
         image = read(path)
         for processing, picture in genuine(image, seed):
@@ -120,7 +124,7 @@ def measure(pack: str, methods: list[str], images: int) -> None:
                 places = pixel_scores(of.map, labels, sources=True).confusion
                 forged.setdefault((name, kind, processing), []).append((of, places))
         print(f"{pack}: {seed + 1} of {len(paths)}", end="\r", flush=True)
-    for name in (*methods, TOGETHER):
+    for name in told:
         own = [(kind, after, of) for (method, kind, after), of in forged.items() if method == name]
         rows = [row(pack, name, kind, clean[name, after], of) for kind, after, of in own]
         replace_rows(ROWS, {"pack": pack, "method": name}, rows)
@@ -150,10 +154,9 @@ def row(
 def main() -> None:
     """Measure what is asked for."""
     cv2.setNumThreads(1)
-    known = [name for name, kind in METHODS.items() if kind.kind == "copy-move"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--packs", nargs="+", default=list(GENUINE))
-    parser.add_argument("--methods", nargs="+", default=known)
+    parser.add_argument("--methods", nargs="+", default=KNOWN)
     parser.add_argument("--images", type=int, default=IMAGES, help="genuine ones per pack; 0 takes all")
     asked = parser.parse_args()
     for pack in asked.packs:

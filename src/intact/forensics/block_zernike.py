@@ -5,11 +5,11 @@ Ryu, Lee & Lee, "Detection of copy-rotate-move forgery using Zernike moments", I
 2013. The sizes of a disc's moments do not change when it is turned, and their phases all tell by how
 much: discs that are alike by chance do not agree on that.
 
-Differs from the papers: discs are of 12 pixels instead of 24, as lesions are small, and compared within
-the leaves of two trees of projections instead of hashes; likeness is relative to contrast; phases also
-tell mirrored copies; pairs are gathered by the map that each implies; and a map is believed only where
-the noise repeats (`copies/affine_clone.py`), so that symmetric anatomy raises no alarm. Large images are
-searched at a half or less of their size.
+Differs from the papers: discs are of 12 pixels instead of 24, as lesions are small; those most alike are
+found as PatchMatch finds them (`copies/dense_field.py`) instead of by hashes; likeness is relative to
+contrast; phases also tell mirrored copies; pairs are gathered by the map that each implies; and a map is
+believed only where the noise repeats (`copies/affine_clone.py`), so that symmetric anatomy raises no alarm.
+Large images are searched at a half or less of their size.
 """
 
 from __future__ import annotations
@@ -27,17 +27,15 @@ from intact.forensics.base import Evidence, Examiner
 from intact.forensics.copies.affine_clone import confirm_all, told
 from intact.forensics.copies.affine_map import Mask, fitted
 from intact.forensics.copies.clone import MOST
-from intact.forensics.copies.dense_field import in_leaves
 from intact.forensics.copies.searched import Searched, searched
 from intact.forensics.copies.zernike import ORDERS
 from intact.image import Image
 
-TREES = 2
 LIKE = 0.15  # distance of moments' sizes up to which discs are alike, of their root sum of squares
 ANGLES = 72  # that phases are compared at, all around
 AGREE = 0.9  # share of the moments that the best angle brings together
 PAIRS = 8000  # the most alike, that are gathered
-SEEDS = 300  # of them whose maps are tried
+SEEDS = 150  # of them whose maps are tried
 NEAR = (2.0, 0.1)  # pixels that a like may lie off the map of another pair, and so much per pixel between
 FAR = 60.0  # pixels between pairs that are gathered, at most
 VOTES = 20  # pairs that have to agree
@@ -62,10 +60,10 @@ class BlockZernike(Examiner):
     apart: float = 20.0
 
     def _examine(self, plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image) -> Evidence:
-        where = searched(image, self.diameter)
+        where = searched(image, self.diameter, self.apart)
         if isinstance(where, str):
             return self._abstain(where)
-        pairs = self._alike(np.abs(where.moments), where)
+        pairs = _alike(where)
         turns, agreeing = turns_between(where.moments[pairs[:, 0]], where.moments[pairs[:, 1]])
         places = where.places
         here, there = (places[pairs[agreeing, end]].astype(np.float64) for end in (0, 1))
@@ -75,20 +73,16 @@ class BlockZernike(Examiner):
             mask[tuple(own.astype(int).T)] = True
             mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0
             regions.append(where.enlarged(mask, fitted(own, likes)))
-        return told(plane.shape, confirm_all(where.plane, where.valid, regions))
+        return told(plane.shape, confirm_all(where.grainy, regions))
 
-    def _alike(self, sizes: Float[ndarray, "n k"], where: Searched) -> Int[ndarray, "m 2"]:
-        """Pairs of discs that are alike, the most alike first."""
-        power = (sizes * sizes).sum(axis=1)
-        found, shares = [], []
-        for tree in range(TREES):
-            rng = np.random.default_rng(tree)
-            likes, distances = in_leaves(sizes, sizes, where.places, self.apart, rng)
-            near = np.flatnonzero(distances < LIKE**2 * power)
-            found.append(np.column_stack([near, likes[near]]))
-            shares.append(distances[near] / power[near])
-        order = np.argsort(np.concatenate(shares), kind="stable")[:PAIRS]
-        return np.concatenate(found)[order]
+
+def _alike(where: Searched) -> Int[ndarray, "m 2"]:
+    """Pairs of discs that are alike, the most alike first."""
+    gaps = where.sizes - where.sizes[where.likes]
+    shares = np.square(gaps).sum(axis=1) / np.square(where.sizes).sum(axis=1)
+    order = np.argsort(shares, kind="stable")[:PAIRS]
+    order = order[shares[order] < LIKE**2]
+    return np.column_stack([order, where.likes[order]])
 
 
 def turns_between(one: Moments, other: Moments) -> tuple[Float[ndarray, "n 2 2"], Bool[ndarray, "n"]]:
@@ -138,15 +132,16 @@ def _agreeing(
     seeds: Int[ndarray, "s"],
 ) -> Bool[ndarray, "s m"]:
     """Which pairs lie where the map of each of some of them says."""
+    here, there, turns = (each.astype(np.float32) for each in (here, there, turns))
     moved = there[seeds] - np.einsum("sij,sj->si", turns[seeds], here[seeds])
-    ends = np.column_stack([here, there, np.ones(len(here))]).astype(np.float32)
+    ends = np.column_stack([here, there, np.ones(len(here), np.float32)])
     off = np.zeros((len(seeds), len(here)), np.float32)
     for axis in (0, 1):
         # there - turn @ here - moved, of all pairs under the maps of all seeds
-        aside = np.tile(np.eye(2)[axis], (len(seeds), 1))
-        taken = np.column_stack([-turns[seeds, axis], aside, -moved[:, axis]]).astype(np.float32)
+        aside = np.tile(np.eye(2, dtype=np.float32)[axis], (len(seeds), 1))
+        taken = np.column_stack([-turns[seeds, axis], aside, -moved[:, axis]])
         off += np.square(taken @ ends.T)
     between = cdist(here[seeds], here).astype(np.float32)
     near = off < np.square(NEAR[0] + NEAR[1] * between)
-    flat = turns.reshape(-1, 4).astype(np.float32)
+    flat = turns.reshape(-1, 4)
     return near & (between < FAR) & (flat[seeds] @ flat.T > 2 * math.cos(math.radians(15)))

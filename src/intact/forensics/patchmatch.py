@@ -29,7 +29,7 @@ from intact.forensics.base import Evidence, Examiner
 from intact.forensics.copies.affine_clone import confirm_all, told
 from intact.forensics.copies.affine_map import Map, Mask, fitted
 from intact.forensics.copies.dense_field import Places, fit_error, nearest
-from intact.forensics.copies.searched import searched
+from intact.forensics.copies.searched import Searched, searched
 from intact.forensics.copies.zernike import moments
 from intact.image import Image
 
@@ -61,20 +61,23 @@ class PatchMatch(Examiner):
     scales: tuple[float, ...] = (1.0, 1.2)
 
     def _examine(self, plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"], image: Image) -> Evidence:
-        where = searched(image, self.diameter)
+        where = searched(image, self.diameter, self.apart)
         if isinstance(where, str):
             return self._abstain(where)
-        places, found = where.places, []
-        features = np.abs(where.moments)
+        found = []
         for scale in self.scales:
-            larger = round(self.diameter * scale)
-            same = larger == self.diameter
-            others = features if same else np.abs(moments(where.small, larger, where.chosen))
-            likes = nearest(features, others, places, self.apart)
-            found += linear_regions(places, likes, where.small.shape, self._area(image, where.times))
+            likes = self._likes(where, round(self.diameter * scale))
+            found += linear_regions(where.places, likes, where.small.shape, self._area(image, where.times))
         found.sort(key=lambda region: -int(region[0].sum()))
-        whole = [where.enlarged(mask, matrix) for mask, matrix in found]
-        return told(plane.shape, confirm_all(where.plane, where.valid, whole))
+        whole = (where.enlarged(mask, matrix) for mask, matrix in found)
+        return told(plane.shape, confirm_all(where.grainy, whole))
+
+    def _likes(self, where: Searched, diameter: int) -> Int[ndarray, "n"]:
+        """For every place the number of its like, whose disc has this diameter."""
+        if diameter == where.diameter:
+            return where.likes
+        larger = np.abs(moments(where.small, diameter, where.chosen))
+        return nearest(where.sizes, larger, where.places, self.apart)
 
     def _area(self, image: Image, times: int) -> int:
         if image.spacing is None:

@@ -151,13 +151,19 @@ def test_maps_fit_invert_and_move():
     np.testing.assert_allclose(fitted(likes, places), inverse(matrix), atol=1e-9)
     moved = mapped(disc(HERE, 6), np.array([[1.0, 0, 9], [0, 1, -4]]))
     np.testing.assert_array_equal(moved, disc((89, 66), 6))
+    away = mapped(disc(HERE, 6), np.array([[1.0, 0, 9], [0, 1, -400]]))
+    assert away.shape == moved.shape and not away.any()
+    np.testing.assert_array_equal(
+        mapped(disc((3, 3), 6), np.array([[1.0, 0, -2], [0, 1, 0]])),
+        disc((1, 3), 6) & (np.arange(len(moved)) < 8)[:, None],
+    )
 
 
 def test_one_pair_of_regions_is_asked_about_once():
     true = the_map(degrees=45)
     plane = copied(anatomy(4) + noise(4), true).astype(np.float32)
     both = [(disc(HERE), true), (mapped(disc(HERE), true), inverse(true)), (disc((40, 200)), the_map())]
-    found = confirm_all(plane, np.ones(plane.shape, bool), both)
+    found = confirm_all(grainy(plane, np.ones(plane.shape, bool)), both)
     assert len(found) == 1 and found[0].correlation > 0.9
     evidence = told(plane.shape, found)
     assert evidence.score == pytest.approx(found[0].correlation) and evidence.map.dtype == np.float32

@@ -9,15 +9,16 @@ are compared: the edges of ribs, or of a scanner's table, are alike in genuine t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 from intact.forensics.base import Evidence
-from intact.forensics.copies.affine_map import Field, Map, Mask, inverse, mapped, plausible, refined
+from intact.forensics.copies.affine_map import Map, Mask, inverse, mapped, plausible, refined
 from intact.forensics.copies.clone import MOST, TWINS
-from intact.forensics.copies.same_noise import FEWEST, Grainy, begun, grainy, likeness
+from intact.forensics.copies.same_noise import FEWEST, Grainy, begun, likeness
 
 __all__ = ["AffineClone", "confirm", "confirm_all", "mapped", "told", "words"]
 
@@ -83,23 +84,22 @@ def confirm(image: Grainy, mask: Mask, matrix: Map, tests: int) -> AffineClone |
     return None
 
 
-def confirm_all(plane: Field, valid: Mask, regions: list[tuple[Mask, Map]]) -> list[AffineClone]:
+def confirm_all(image: Grainy, regions: Iterable[tuple[Mask, Map]]) -> list[AffineClone]:
     """Of regions and their maps those that `confirm` believes, the surest first.
 
     Args:
-        plane: float32, the image; finite everywhere.
-        valid: Where there is anything to compare.
-        regions: The likeliest first; no more than so many are asked about.
+        image: The image, and what its noise is like.
+        regions: The likeliest first; after `MOST` no more are looked at.
     """
-    asked = np.zeros(plane.shape, bool)
-    fresh = []
+    asked = np.zeros(image.plane.shape, bool)
+    fresh: list[tuple[Mask, Map]] = []
     for mask, matrix in regions:
+        if len(fresh) == MOST:
+            break
         # The other way round it is the same question.
         if np.count_nonzero(mask & asked) <= np.count_nonzero(mask) / 2 and plausible(matrix):
             fresh.append((mask, matrix))
             asked |= mapped(mask, matrix)
-    fresh = fresh[:MOST]
-    image = grainy(plane, valid)
     found = [confirm(image, mask, matrix, tests=len(fresh)) for mask, matrix in fresh]
     return sorted((clone for clone in found if clone), key=lambda clone: clone.p_value)
 

@@ -29,8 +29,24 @@ Box = tuple[slice, slice]
 
 def mapped(mask: Mask, matrix: Map) -> Mask:
     """Where a map takes a region; what leaves the frame is lost."""
-    height, width = mask.shape
-    return cv2.warpAffine(mask.astype(np.uint8), opencv(matrix), (width, height), flags=cv2.INTER_NEAREST) > 0
+    found = np.zeros_like(mask)
+    here = box_of(mask)
+    if here is None:
+        return found
+    rows, columns = here
+    corners = [
+        (row, column, 1) for row in (rows.start, rows.stop) for column in (columns.start, columns.stop)
+    ]
+    reach = np.rint(np.array(corners) @ matrix.T)
+    top, left = np.clip(reach.min(axis=0), 0, mask.shape).astype(int)
+    bottom, right = np.clip(reach.max(axis=0), 0, mask.shape).astype(int)
+    if top < bottom and left < right:
+        turn, start = matrix[:, :2], (rows.start, columns.start)
+        local = np.column_stack([turn, matrix[:, 2] + turn @ start - (top, left)])
+        part, size = np.ascontiguousarray(mask[here]).view(np.uint8), (right - left, bottom - top)
+        moved = cv2.warpAffine(part, opencv(local), size, flags=cv2.INTER_NEAREST)
+        found[top:bottom, left:right] = moved > 0
+    return found
 
 
 def inverse(matrix: Map) -> Map:
@@ -41,9 +57,10 @@ def inverse(matrix: Map) -> Map:
 
 def fitted(places: Float[ndarray, "n 2"], likes: Float[ndarray, "n 2"]) -> Map:
     """The map that takes places to their likes with the least squared error."""
-    known = np.column_stack([places, np.ones(len(places))])
-    solution, *_ = np.linalg.lstsq(known, likes, rcond=None)
-    return np.ascontiguousarray(solution.T)
+    middle, other = places.mean(axis=0), likes.mean(axis=0)
+    known = places - middle
+    _, turn = cv2.solve(known.T @ known, known.T @ (likes - other), flags=cv2.DECOMP_SVD)
+    return np.column_stack([turn.T, other - turn.T @ middle])
 
 
 def plausible(matrix: Map) -> bool:

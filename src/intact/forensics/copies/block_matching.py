@@ -90,11 +90,8 @@ class BlockMatching(Examiner):
 
 def _alike(features: Float[ndarray, "k n"], places: Int[ndarray, "n 2"], apart: float) -> Int[ndarray, "m 4"]:
     """Pairs of blocks that are neighbours in the sorted order, alike and far enough apart."""
-    key = np.zeros(features.shape[1], np.uint64)
-    for feature in features[:SORTED]:
-        coarse = np.clip(np.rint(feature / np.float32(STEP)), -127, 127).astype(np.int8)
-        key = (key << np.uint64(8)) | (coarse.view(np.uint8) ^ np.uint8(128))
-    order = np.argsort(key, kind="stable")
+    coarse = np.clip(np.rint(features[:SORTED] / np.float32(STEP)), -127, 127).astype(np.int8)
+    order = np.lexsort(coarse[::-1])  # by the first of them, then the second, ...
     glanced = np.take(features[GLANCE], order, axis=1)
     limit = LIKE**2 * len(features)
     found = []

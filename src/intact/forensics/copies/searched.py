@@ -13,6 +13,8 @@ from numpy import ndarray
 
 from intact.forensics.base import grey
 from intact.forensics.copies.affine_map import Field, Map, Mask
+from intact.forensics.copies.dense_field import nearest
+from intact.forensics.copies.same_noise import Grainy, grainy
 from intact.forensics.copies.zernike import moments
 from intact.forensics.texture import comparable, enough_texture
 from intact.image import Image
@@ -35,6 +37,7 @@ class Searched:
         times: How often that is smaller.
         chosen: Where its discs show more than noise.
         diameter: Of the discs, in its pixels.
+        apart: Between a place and its like, at least, in its pixels.
     """
 
     plane: Field
@@ -43,6 +46,7 @@ class Searched:
     times: int
     chosen: Bool[ndarray, "h2 w2"]
     diameter: int
+    apart: float
 
     @cached_property
     def places(self) -> Int[ndarray, "n 2"]:
@@ -53,6 +57,21 @@ class Searched:
     def moments(self) -> Complex[ndarray, "n k"]:
         """Of the discs around all places."""
         return moments(self.small, self.diameter, self.chosen)
+
+    @cached_property
+    def sizes(self) -> Float[ndarray, "n k"]:
+        """Of the moments, which turning and mirroring leave alone."""
+        return np.abs(self.moments)
+
+    @cached_property
+    def likes(self) -> Int[ndarray, "n"]:
+        """For every place the number of the one whose disc looks most like its own."""
+        return nearest(self.sizes, self.sizes, self.places, self.apart)
+
+    @cached_property
+    def grainy(self) -> Grainy:
+        """The image with what its noise is like."""
+        return grainy(self.plane, self.valid)
 
     def enlarged(self, mask: Bool[ndarray, "h2 w2"], matrix: Map) -> tuple[Mask, Map]:
         """A region and its map in pixels of the image, with the discs around its places."""
@@ -68,8 +87,8 @@ class Searched:
 
 
 @lru_cache(maxsize=1)  # several methods search an image, one after the other
-def searched(image: Image, diameter: int) -> Searched | str:
-    """What to search for copies of discs of this diameter, or why there is nothing to search."""
+def searched(image: Image, diameter: int, apart: float) -> Searched | str:
+    """What to search for copies of discs so large and so far apart, or why there is nothing to search."""
     plane, valid = grey(image)
     if min(plane.shape) < 4 * diameter:
         return f"the image is smaller than {4 * diameter} pixels"
@@ -87,7 +106,7 @@ def searched(image: Image, diameter: int) -> Searched | str:
     chosen = enough_texture(small, seen, diameter, sigma)
     if np.count_nonzero(chosen) < FEWEST:
         return "there are hardly any places with more than noise"
-    return Searched(plane, valid, small, times, chosen, diameter)
+    return Searched(plane, valid, small, times, chosen, diameter, apart)
 
 
 def _smaller(plane: Float[ndarray, "h w"], times: int) -> Float[ndarray, "h2 w2"]:

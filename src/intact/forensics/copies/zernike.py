@@ -6,7 +6,7 @@ order 5 are correlations with fixed complex filters. Mirroring changes only the 
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from math import factorial
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy import fft
 
 # Order and repetition of the moments up to order 5. The first is the mean, which tells brightness.
 ORDERS = ((0, 0), (1, 1), (2, 0), (2, 2), (3, 1), (3, 3), (4, 0), (4, 2), (4, 4), (5, 1), (5, 3), (5, 5))
+Spectrum = Complex[ndarray, "h w"]
 FINER = 8  # samples along each side of a pixel with which filters are integrated
 
 
@@ -31,16 +32,22 @@ def zernike(
     """
     radius = diameter // 2
     framed = np.pad(plane, radius, mode="reflect")
-    shape = [fft.next_fast_len(n, real=True) for n in framed.shape]
+    shape = fft.next_fast_len(len(framed), real=True), fft.next_fast_len(framed.shape[1], real=True)
     waves = fft.rfft2(framed, shape)
     rows, columns = plane.shape
     real, imag = np.empty((2, len(orders), rows, columns), np.float32)
     for at, (order, repetition) in enumerate(orders):
-        bank = zernike_filter(order, repetition, diameter)
-        for part, taps in ((real, bank.real), (imag, bank.imag)):
-            # Correlation, not convolution: hence conj. What goes around the ends is in the frame.
-            found = fft.irfft2(waves * fft.rfft2(taps.astype(np.float32), shape).conj(), shape)
-            part[at] = found[:rows, :columns]
+        for part, bank in zip((real, imag), _spectra(order, repetition, diameter, shape), strict=True):
+            # What goes around the ends is in the frame.
+            part[at] = fft.irfft2(waves * bank, shape)[:rows, :columns]
+    return real, imag
+
+
+@lru_cache(maxsize=4 * len(ORDERS))  # images of one size follow each other
+def _spectra(order: int, repetition: int, diameter: int, shape: tuple[int, int]) -> tuple[Spectrum, Spectrum]:
+    """What waves are multiplied by to correlate, not convolve, with a filter's two parts: hence conj."""
+    bank = zernike_filter(order, repetition, diameter)
+    real, imag = (fft.rfft2(taps.astype(np.float32), shape).conj() for taps in (bank.real, bank.imag))
     return real, imag
 
 
