@@ -58,6 +58,7 @@ TINY_FIELDS: dict[str, dict[str, Any]] = {
     "anoddpm": {"size": 32, "attention": (16, 8), "frequency": 8.0},
     "pddpm": {"size": 32, "patch": 16, "frequency": 21.0},
     "uniad": {"size": 64, "neighbours": 3},
+    **{key: {"size": 70} for key in ("anomaly_dino", "dinomaly", "inp_former")},  # patches of 14
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import tables_few
 from intact.anomaly import METHODS
 from results import page, plain, read_rows, table
 
@@ -242,6 +243,7 @@ def everything() -> str:
         ladder(),
         "## False alarms",
         false_alarms(),
+        tables_few.everything(COLUMNS),
         "## Speed and memory",
         speed(),
         screened(),

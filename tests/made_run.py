@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +52,11 @@ class MadeRun:
         self._add_errors()
         self.write()
 
-    def read(self, row: Mapping[str, Any]) -> Image:
-        """The image of a row, as a caller of `write_report` would read it again."""
-        if row["path"] not in self.images:
-            raise FileNotFoundError(f"{row['path']} is gone")
-        return self.images[row["path"]]
+    def read(self, name: str) -> Image:
+        """The image of a path, as a caller of `write_report` would read it again."""
+        if name not in self.images:
+            raise FileNotFoundError(f"{name} is gone")
+        return self.images[name]
 
     def write(self) -> None:
         """Write the run's files as they stand now."""
@@ -74,12 +73,14 @@ class MadeRun:
             "seconds": 41.7,
             "command": ["intact", "screen", "set", "-o", "out", "--model", "brain"],
             "paths": ["/archive/set"],
+            "reference": [],
             "alpha": ALPHA,
             "models": [self._model(name) for name in self.detectors],
             "counts": {
                 "images": len({row["path"] for row in self.rows if not row["error"]}),
                 "flagged": len({row["path"] for row in self.rows if row["flagged"]}),
                 "manipulated": 0,
+                "silenced": 0,
                 "errors": sum(row["error"] is not None for row in self.rows),
                 "files": len(self.rows) + 19,
                 "warnings": sum(len(row["warnings"]) for row in self.rows),
@@ -178,8 +179,10 @@ class MadeRun:
             "score": score,
             "p_value": None,
             "flagged": False,
+            "silenced": False,
             "regions": [],
             "map": name,
+            "twin": None,
             "warnings": notes,
             "error": None,
         }
@@ -259,4 +262,7 @@ def region(scores: np.ndarray, spacing: tuple[float, ...] | None) -> Row:
         "center": [plane, row, column],
         "peak": float(scores.max()),
         "p_value": 1 / (NORMALS + 1),
+        "side": "patient's left",
+        "nearest": [],
+        "variant": None,
     }

@@ -5,7 +5,20 @@ from intact.errors import IntactError
 from intact.fit import fit
 from intact.image import Image
 from intact.io import read, write
+from intact.meta import learn_start
 from intact.model import Model
 from intact.screen import screen
+from intact.start import Start
 
-__all__ = ["Image", "IntactError", "Model", "__version__", "fit", "read", "screen", "write"]
+__all__ = [
+    "Image",
+    "IntactError",
+    "Model",
+    "Start",
+    "__version__",
+    "fit",
+    "learn_start",
+    "read",
+    "screen",
+    "write",
+]

@@ -26,6 +26,8 @@ from intact import (
     cli_protect,
     cli_record,
     cli_segment,
+    cli_start,
+    cli_variant,
 )
 from intact.cli_shared import (
     DONE,
@@ -122,6 +124,21 @@ def fit(
             "leave it alone."
         ),
     ] = "",
+    neighbours: Annotated[
+        int,
+        typer.Option(min=0, help="Planes of a volume on each side that are seen with every plane (2.5-D)."),
+    ] = 0,
+    smooth_mm: Annotated[
+        float,
+        typer.Option(min=0.0, help="Smooth the maps of volumes in 3-D: standard deviation in mm; 0: not."),
+    ] = 0.0,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="START",
+            help="From `intact start`: begin there, for few images; it brings its method and fields.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides the split and all chance in the method.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -130,6 +147,7 @@ def fit(
     Whole patients are held out to calibrate p-values, or to measure; no detector ever learns from
     disease labels. Examples: `intact fit normals/ -o model`,
     `intact fit normals/ -o model --method patchcore --method ganomaly`,
+    `intact fit few_normals/ --start start -o model`,
     `intact fit images/ --masks lungs=masks/ -o lung_model`,
     `intact fit normal/ pneumonia/ --classes -o classifier`,
     `intact fit images/ --against classifier --region lungs -o generator`
@@ -142,9 +160,15 @@ def fit(
     methods = method or []
     if len(methods) > 1 and (masks or classes or against):
         raise UsageError("several methods make an ensemble of detectors: give one --method here")
+    if start and (len(methods) > 1 or masks or classes or against):
+        raise UsageError("--start is for a detector of one method: leave it out here")
+    begin = cli_start.load(start, output) if start else None
     network = "".join(methods)
-    if (masks or classes or against) and (group_by or window or (region and not against)):
-        raise UsageError("--group-by, --window and --region are for detectors only")
+    for_detectors = group_by or window or (region and not against) or neighbours or smooth_mm
+    if (masks or classes or against) and for_detectors:
+        raise UsageError(
+            "--group-by, --window, --region, --neighbours and --smooth-mm are for detectors only"
+        )
     if sum(map(bool, (masks, classes, against))) > 1:
         raise UsageError("give one of --masks, --classes and --against")
     if against:
@@ -159,6 +183,8 @@ def fit(
         "group_by": group_by,
         "windows": [_window(text) for text in window or []],
         "region": region,
+        "neighbours": neighbours,
+        "smooth_mm": smooth_mm,
         "seed": seed,
     }
     given = parsed_fields(fields or [])
@@ -167,7 +193,7 @@ def fit(
         if len(methods) > 1:
             result = fit_ensemble(normals, methods, combine=combine, fields=by_method(given), **settings)
         else:
-            result = fit_model(normals, method=network or "patchcore", fields=given, **settings)
+            result = fit_model(normals, method=network or None, fields=given, start=begin, **settings)
         result.model.save(output)
     card = result.model.card
     for note in result.notes:
@@ -211,6 +237,18 @@ def screen(
         Path | None,
         typer.Option(metavar="FILE", help="What `intact record` wrote: tells which pixels changed since."),
     ] = None,
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="NORMALS",
+            help="Normal images: the report shows beside each region what looks most like it there; may be "
+            "repeated.",
+        ),
+    ] = None,
+    variants: Annotated[
+        Path | None,
+        typer.Option(metavar="SITE", help="What `intact variant mark` wrote: what this site lets pass."),
+    ] = None,
     labels: Annotated[
         str,
         typer.Option(help="'folder': truth from folder names (good = normal), masks in ground_truth/."),
@@ -241,6 +279,8 @@ def screen(
             forensics=forensics,
             genuine=genuine or [],
             recorded=recorded,
+            reference=reference or [],
+            variants=variants,
             labels="folder" if labels else None,
             identify=identify,
             workers=workers,
@@ -302,6 +342,7 @@ def demo(
 
 for command in (
     cli_choose.choose,
+    cli_start.start,
     cli_segment.segment,
     cli_forge.forge,
     cli_record.record,
@@ -314,6 +355,7 @@ app.add_typer(cli_keys.key_app, name="key")
 app.add_typer(cli_keys.ledger_app, name="ledger")
 app.add_typer(cli_bench.bench_app, name="bench")
 app.add_typer(cli_bank.bank_app, name="bank")
+app.add_typer(cli_variant.variant_app, name="variant")
 
 
 def main() -> None:
@@ -362,6 +404,8 @@ def _print_outcome(run: dict[str, Any], out: Path) -> None:
     print(
         f"{counts['images']} images, {judged}, {counts['errors']} could not be read, {run['seconds']:.1f} s"
     )
+    if counts["silenced"]:
+        print(f"{counts['silenced']} more look like normal variants of this site: see the report")
     if counts["warnings"]:
         print(f"{counts['warnings']} of them with warnings (unlike the model's images, say): see the report")
     if run["labels"]:

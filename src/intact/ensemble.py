@@ -24,6 +24,8 @@ from scipy.special import logsumexp
 from torch import Tensor
 
 from intact._version import __version__
+from intact.anomaly import METHODS
+from intact.configure import configure
 from intact.data.transforms import Preparation
 from intact.errors import ModelError, UsageError
 from intact.filters import upsample
@@ -34,6 +36,7 @@ from intact.model import (
     Card,
     Model,
     Part,
+    Picture,
     Reading,
     batched,
     describe,
@@ -89,6 +92,11 @@ class Ensemble:
     def map(self, reading: Reading, image: Image) -> Float[ndarray, "..."]:
         """The pixel scores in the image's own grid: float32, of shape `image.shape`."""
         return map_of(reading, image, self.preparation)
+
+    def twin(self, image: Image, plane: int) -> Picture | None:
+        """A plane and its normal twin by the first member that rebuilds images, as a model's."""
+        found = (member.twin(image, plane) for member in self.members)
+        return next((each for each in found if each is not None), None)
 
     def p_value(self, reading: Reading, image: Image, group: str = "") -> float:
         """Conformal p-value of an image, as a model's."""
@@ -226,7 +234,8 @@ def fit_ensemble(
         **settings: As for `intact.fit`.
 
     Raises:
-        UsageError: Too few methods, one of them twice or unknown, or an unknown way to combine.
+        UsageError: Too few methods, one of them twice, unknown or of whole volumes, or an unknown way to
+            combine.
         InputError: There is no image that can be read.
         TooFewNormalsError: Fewer images than a method or the split needs.
     """
@@ -234,6 +243,8 @@ def fit_ensemble(
         raise UsageError(f"an ensemble is of at least two methods, each once, not of {', '.join(methods)}")
     if combine not in COMBINE:
         raise UsageError(f"unknown way to combine {combine!r}; choose one of {', '.join(COMBINE)}")
+    if whole := [m for m in methods if configure(METHODS, m, dict((fields or {}).get(m, {}))).volumes]:
+        raise UsageError(f"{whole[0]} sees whole volumes, whose maps cannot be joined with those of planes")
     fits: list[Fit] = []
     for method in methods:
         held_out = fits[0].held_out if fits else ()

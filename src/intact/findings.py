@@ -29,6 +29,8 @@ SAME = {  # of a screening run
     "forensics": "forensics",
     "genuine": "genuine images",
     "recorded": "records of pixels",
+    "reference": "normal images to explain by",
+    "variants": "marks of normal variants",
 }
 
 

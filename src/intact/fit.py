@@ -17,20 +17,23 @@ from numpy.typing import NDArray
 
 from intact import progress
 from intact.anomaly import METHODS, Detector
-from intact.anomaly.base import SCORE_BATCH
 from intact.configure import configure
 from intact.data.cache import PlaneCache
+from intact.data.cubes import Box
 from intact.data.splits import hold_out, look_alikes, take_turns
-from intact.data.transforms import Preparation, choose_preparation, thumbnail
+from intact.data.transforms import CT_WIDE, Placement, Preparation, choose_preparation, thumbnail
+from intact.data.volumes import Smoothing, smoothing_of, spacing_known
 from intact.errors import InputError, TooFewNormalsError, UsageError, WeightsError
 from intact.image import Image
 from intact.io import Rejected, Unit, index, read_some, read_unit
-from intact.model import Card, Model, batched, group_of, planes_of
+from intact.model import Card, Model, group_of, readings, seen_of
 from intact.nets.features import BACKBONES
 from intact.nets.weights import find_weights
 from intact.precision import best_precision
 from intact.scores import Calibration, pixel_quantiles
+from intact.start import Start
 
+DEFAULT = "patchcore"  # the method
 BATCH = 32  # planes per training batch
 SAMPLE = 24  # images looked at to choose the preparation
 SHIPPED = "narrow_resnet18"  # the backbone that is always there
@@ -48,7 +51,10 @@ class Normal:
     modality: str
     bits: int
     look: Float[ndarray, "32 32"]  # of its middle plane
+    volume: bool
     planes: slice  # of the cache
+    placement: Placement | Box  # of each of its planes, or of itself
+    smoothing: Smoothing | None
 
 
 @dataclass(frozen=True)
@@ -71,14 +77,17 @@ class Fit:
 def fit(
     normals: Sequence[str | Path],
     *,
-    method: str = "patchcore",
+    method: str | None = None,
     fields: dict[str, Any] | None = None,
+    start: Start | None = None,
     calibrate: float = 0.25,
     held_out: Collection[str] = (),
     in_turns: bool = True,
     group_by: str = "",
     windows: Sequence[tuple[float, float]] = (),
     region: str = "",
+    neighbours: int = 0,
+    smooth_mm: float = 0.0,
     seed: int = 0,
 ) -> Fit:
     """Learn what normal images look like.
@@ -91,8 +100,9 @@ def fit(
 
     Args:
         normals: Files, folders or zip archives of normal images only.
-        method: Key in `intact.anomaly.METHODS`.
-        fields: Hyper-parameters that differ from the method's defaults.
+        method: Key in `intact.anomaly.METHODS`; by default patchcore, or the method of `start`.
+        fields: Hyper-parameters that differ from the method's defaults, or from those of `start`.
+        start: Where training begins, from `intact.learn_start`; images are prepared as for it.
         calibrate: Share of the images to hold out, or to hold out in each turn.
         held_out: Names of the images to hold out instead, as another fit on the same images did.
         in_turns: False holds one part out, once, from detectors that do not train, too: what several
@@ -102,13 +112,21 @@ def fit(
         windows: (centre, width) in HU or other physical units, one channel each; by default CT
             gets lung, soft tissue and bone, and other modalities are stretched by percentiles.
         region: Key in `intact.segment.REGIONS`, such as "lungs": nothing else is looked at.
+        neighbours: Planes of a volume on each side that are seen with every plane, as further channels.
+        smooth_mm: Standard deviation of a 3-D Gaussian that smooths the score maps of a volume, whose score
+            is then the mean of its highest thousandth instead of its highest plane's; 0: none.
         seed: Decides the split and everything random in the method.
 
     Raises:
-        UsageError: Unknown method, field or region, or images to hold out that are not there.
+        UsageError: Unknown method, field or region, images to hold out that are not there, more channels
+            than the method takes, smoothing of images most of which are no volumes, or a start that is
+            unfinished, of another method, or for other images.
         InputError: There is no image that can be read.
         TooFewNormalsError: Fewer images than the method or the split needs.
     """
+    if start is not None:
+        fields = start.settle(method, fields or {}, reprepared=bool(windows or neighbours))
+    method = method or (start.method if start else DEFAULT)
     suited, notes = suit_to_machine(method, fields or {})
     detector = configure(METHODS, method, {"seed": seed, **suited})
     if backbone := getattr(detector, "backbone", ""):
@@ -116,9 +134,16 @@ def fit(
     found = index([Path(path) for path in normals])
     rejected = [entry for entry in found if isinstance(entry, Rejected)]
     units = [entry for entry in found if isinstance(entry, Unit)]
-    preparation = choose_preparation(sample_of(units, seed, normals, rejected), detector.size, windows)
-    preparation = replace(preparation, region=_known(region))
-    with PlaneCache(preparation.channels, preparation.size) as cache:
+    sample = sample_of(units, seed, normals, rejected)
+    preparation = choose_preparation(sample, detector.size, windows, neighbours)
+    if start is not None:
+        start.check_colour(preparation.colour)
+        preparation = start.preparation
+        notes.append(f"training began at a start that was learned on {start.told()}")
+    preparation = replace(preparation, region=_known(region), smooth_mm=smooth_mm, whole=detector.volumes)
+    notes += check_volumes(preparation, sample, backbone)
+    weights = start.weights if start else None
+    with PlaneCache(preparation.channels, preparation.size, preparation.axes) as cache:
         images = list(_read_all(units, preparation, cache, rejected, group_by))
         if held_out:
             turns = [_named(images, held_out)]
@@ -128,14 +153,18 @@ def fit(
         for turn in turns:
             out = {image.name for image in turn}
             learned = [image for image in images if image.name not in out]
-            detector.fit(cache.batches(_planes(learned), BATCH, seed))
+            detector.fit(cache.batches(_planes(learned), BATCH, seed), weights)
             held.add(detector, turn, cache)
         if len(turns) > 1:
             learned = images
-            detector.fit(cache.batches(_planes(learned), BATCH, seed))
+            detector.fit(cache.batches(_planes(learned), BATCH, seed), weights)
             notes.append(
                 f"every image was held out in one of {len(turns)} turns, and all were learned from in the end"
             )
+    if smooth_mm and not held.peaks:
+        notes.append(
+            f"{method} does not tell where, so there are no maps to smooth: the highest plane counts"
+        )
     card = Card(
         name="",
         method=method,
@@ -145,11 +174,33 @@ def fit(
         planes_fitted=len(_planes(learned)),
         modality=_most([image.modality for image in images]),
         bits=_most([image.bits for image in images]),
-        volumes=_most([image.planes.stop - image.planes.start > 1 for image in images]),
+        volumes=_most([image.volume for image in images]),
         group_by=group_by,
+        start=start.told() if start else "",
     )
     names = [image.name for turn in turns for image in turn]
     return Fit(Model(detector, preparation, held.calibration(bool(group_by)), card), names, rejected, notes)
+
+
+def check_volumes(preparation: Preparation, sample: Sequence[Image], backbone: str) -> list[str]:
+    """Refuse what cannot be done with these images or planes, and say what was assumed."""
+    notes = []
+    if backbone and preparation.channels not in (1, 3):
+        raise UsageError(
+            f"{preparation.neighbours} neighbours on each side make {preparation.channels} channels, but "
+            f"{backbone} takes 1 or 3: give --neighbours 1, or a method without a backbone, such as ae"
+        )
+    if preparation.neighbours and preparation.windows == CT_WIDE:
+        centre, width = CT_WIDE[0]
+        notes.append(
+            f"with neighbours CT is seen through one window, {centre:g},{width:g} HU; --window gives another"
+        )
+    if (preparation.smooth_mm or preparation.whole) and not _most([image.planes > 1 for image in sample]):
+        what = "this method" if preparation.whole else "smoothing in 3-D"
+        raise UsageError(f"{what} is for volumes, but most of these images are single planes")
+    if (preparation.smooth_mm or preparation.whole) and not all(map(spacing_known, sample)):
+        notes.append("where the spacing is unknown, it is taken for 1 mm")
+    return notes
 
 
 def _known(region: str) -> str:
@@ -211,7 +262,7 @@ def _read_all(
             rejected.append(Rejected(error.name, error.reason, unit.folder))
             continue
         first = len(cache)
-        for plane, _ in planes_of(image, preparation):
+        for plane, placement in seen_of(image, preparation):  # noqa: B007 - the same for each plane
             cache.append(plane)
         yield Normal(
             unit.name,
@@ -220,7 +271,10 @@ def _read_all(
             image.modality,
             image.bits,
             _look(image, preparation),
+            image.planes > 1,
             slice(first, len(cache)),
+            placement,
+            smoothing_of(image, preparation),
         )
 
 
@@ -266,7 +320,7 @@ def _planes(images: list[Normal]) -> Int[ndarray, "m"]:
 
 @dataclass
 class HeldOut:
-    """Scores of normals that the detector scoring them never saw; a volume's is its highest plane's."""
+    """Scores of normals that the detector scoring them never saw."""
 
     scores: list[float] = field(default_factory=list)
     peaks: list[float] = field(default_factory=list)
@@ -275,19 +329,16 @@ class HeldOut:
 
     def add(self, detector: Detector, images: list[Normal], cache: PlaneCache) -> None:
         """Score images that `detector` was not fitted on."""
-        planes, members = cache.planes(), _planes(images)
-        scores: list[float] = []
-        peaks: list[float] = []
-        for batch in batched(progress.track(members, "calibrating", len(members)), SCORE_BATCH):
-            found = detector.score(torch.from_numpy(planes[batch]))
-            scores += found.image.tolist()
-            if found.pixel is not None:
-                peaks += found.pixel.amax(dim=(1, 2)).tolist()
-                self.maps += [m[::4, ::4].numpy() for m in found.pixel]
-        first_planes = np.cumsum([0] + [i.planes.stop - i.planes.start for i in images[:-1]])
-        self.scores += np.maximum.reduceat(scores, first_planes).tolist()
-        if peaks:
-            self.peaks += np.maximum.reduceat(peaks, first_planes).tolist()
+        cached = cache.planes()
+        planes = (
+            (number, torch.from_numpy(plane), image.placement)
+            for number, image in enumerate(progress.track(images, "calibrating", len(images)))
+            for plane in cached[image.planes]
+        )
+        for reading in readings(detector, planes, [image.smoothing for image in images]):
+            self.scores.append(reading.score)
+            self.peaks += [] if reading.peak is None else [reading.peak]
+            self.maps += [one[::4, ::4].numpy().copy() for one in reading.pixel]  # a view would keep all
         self.groups += [image.group for image in images]
 
     def calibration(self, grouped: bool) -> Calibration:

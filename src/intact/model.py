@@ -7,6 +7,7 @@ fitted on, kept together in one folder.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,20 +17,32 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
 from intact._version import __version__
 from intact.anomaly import METHODS, Detector
 from intact.anomaly.base import SCORE_BATCH
+from intact.anomaly.reconstruction import Reconstruction
+from intact.data.cubes import Box, box_of, into_cube
 from intact.data.transforms import Placement, Preparation, is_colour
+from intact.data.volumes import (
+    Smoothing,
+    depth_of,
+    neighbours_of,
+    smooth,
+    smoothing_of,
+    spacing_known,
+    top_mean,
+)
 from intact.errors import ModelError
 from intact.image import Image
 from intact.scores import Calibration
 from intact.store import load_folder, save_folder
 
 T = TypeVar("T")
+Picture = UInt8[ndarray, "h w"]
 _regions: WeakKeyDictionary[Image, dict[str, Bool[ndarray, "..."]]] = WeakKeyDictionary()
 
 
@@ -53,17 +66,19 @@ class Reading:
     """What a model says of one image.
 
     Args:
-        score: The image's score; of a volume, its highest plane's.
+        score: The image's score; of a volume its highest plane's, or where maps are smoothed the mean of
+            their highest thousandth.
         peak: Highest pixel score, None when the method does not localise.
-        pixel: Prepared pixel scores, one [size,size] tensor per plane; empty when not localised.
-        placements: Where each plane went when it was prepared.
+        pixel: Prepared pixel scores, one [size,size] tensor per plane, or [size,size,size] per volume seen
+            as a whole; empty when not localised.
+        placements: Where each plane or volume went when it was prepared.
         parts: Of an ensemble, what each member says; empty otherwise.
     """
 
     score: float
     peak: float | None
     pixel: list[Tensor]
-    placements: list[Placement]
+    placements: list[Placement | Box]
     parts: tuple[Part, ...] = ()
 
 
@@ -82,6 +97,7 @@ class Card:
         bits: Of most images.
         volumes: Whether most images were volumes.
         group_by: DICOM keyword, or "folder", that names an image's calibration group; or empty.
+        start: What the start of its training was learned on; empty when it began at random.
         intact: Version of this package.
     """
 
@@ -95,6 +111,7 @@ class Card:
     bits: int
     volumes: bool
     group_by: str = ""
+    start: str = ""
     intact: str = __version__
 
 
@@ -119,27 +136,25 @@ class Model:
         Planes of neighbouring images share a batch; that changes speed, never a score.
         """
         planes = (
-            (i, *prepared)
-            for i, image in enumerate(images)
-            for prepared in planes_of(image, self.preparation)
+            (i, *prepared) for i, image in enumerate(images) for prepared in seen_of(image, self.preparation)
         )
-        pending: list[tuple[int, float, Tensor | None, Placement]] = []
-        following = 0
-        for batch in batched(planes, SCORE_BATCH):
-            owners, tensors, placements = zip(*batch, strict=True)
-            scores = self.detector.score(torch.stack(tensors))
-            maps: Iterable[Tensor | None] = [None] * len(batch) if scores.pixel is None else scores.pixel
-            pending += zip(owners, scores.image.tolist(), maps, placements, strict=True)
-            while pending[-1][0] > following:  # all planes of that image have been scored
-                yield _reading([row for row in pending if row[0] == following])
-                pending = [row for row in pending if row[0] > following]
-                following += 1
-        if pending:
-            yield _reading(pending)
+        return readings(self.detector, planes, [smoothing_of(image, self.preparation) for image in images])
 
     def map(self, reading: Reading, image: Image) -> Float[ndarray, "..."]:
         """The pixel scores in the image's own grid: float32, of shape `image.shape`."""
         return map_of(reading, image, self.preparation)
+
+    def twin(self, image: Image, plane: int) -> Picture | None:
+        """A plane as the method sees it, and its normal twin beside it; None if it rebuilds no images.
+
+        Both in the plane's grid, channels averaged.
+        """
+        if not isinstance(self.detector, Reconstruction):
+            return None
+        square, at = next(itertools.islice(planes_of(image, self.preparation), plane, None))
+        pair = torch.stack([square, self.detector.twin(square[None])[0]]).mean(dim=1)
+        shown = [self.preparation.restore(each, at) for each in pair]
+        return (255 * torch.cat(shown, dim=1)).round().to(torch.uint8).numpy()
 
     def p_value(self, reading: Reading, image: Image, group: str = "") -> float:
         """Conformal p-value of an image.
@@ -179,6 +194,8 @@ class Model:
             doubts.append("the model was fitted on grey images, this one is in colour and was turned grey")
         if (region := self.preparation.region) and region_of(image, region) is None:
             doubts.append(f"the model looks at the region {region!r}, which was not found: all is looked at")
+        if (self.preparation.smooth_mm or self.preparation.whole) and not spacing_known(image):
+            doubts.append("the spacing is unknown: the volume was taken as if it were 1 mm")
         return doubts
 
     def save(self, folder: str | Path) -> None:
@@ -214,6 +231,8 @@ class Model:
         tensors, manifest = load_folder(Path(folder))
         if (kind := manifest.get("kind")) == "ensemble":
             raise ModelError(f"{folder} holds several models: read it with `intact.load_model`")
+        if kind == "start":
+            raise ModelError(f"{folder} is a start, not a model: fit one with `intact fit --start {folder}`")
         if kind:
             raise ModelError(f"{folder} is a model that segments: use it with `intact segment --model`")
         manifest["card"]["name"] = Path(folder).resolve().name
@@ -298,12 +317,65 @@ def map_of(reading: Reading, image: Image, preparation: Preparation) -> Float[nd
     return whole if inside is None else np.where(inside, whole, whole.min())
 
 
+def seen_of(image: Image, preparation: Preparation) -> Iterator[tuple[Tensor, Placement | Box]]:
+    """Each part of an image as a detector sees it: its planes, or whole volumes as cubes."""
+    return cubes_of(image, preparation) if preparation.whole else planes_of(image, preparation)
+
+
 def planes_of(image: Image, preparation: Preparation) -> Iterator[tuple[Tensor, Placement]]:
-    """Each plane of an image as a detector sees it."""
+    """Each plane of an image as a detector sees it: with its neighbours, if asked, as further channels."""
     limits, inside = preparation.limits(image), region_of(image, preparation.region)
     flat = None if inside is None else inside.reshape(-1, *image.shape[-2:])
+
+    @functools.lru_cache(2 * preparation.neighbours + 1)
+    def prepared(i: int) -> tuple[Tensor, Placement]:
+        return preparation.prepare(image.plane(i), limits, None if flat is None else flat[i])
+
+    depth = depth_of(image)
     for i in range(image.planes):
-        yield preparation.prepare(image.plane(i), limits, None if flat is None else flat[i])
+        seen = [prepared(j)[0] for j in neighbours_of(i, depth, preparation.neighbours)]
+        yield torch.cat(seen), prepared(i)[1]
+
+
+def cubes_of(image: Image, preparation: Preparation) -> Iterator[tuple[Tensor, Box]]:
+    """Each volume of an image, of which only a time series has several, as one cube."""
+    limits, inside = preparation.limits(image), region_of(image, preparation.region)
+    flat = None if inside is None else inside.reshape(-1, *image.shape[-2:])
+    depth, size = depth_of(image), preparation.size
+    box = box_of((depth, image.shape[-2], image.shape[-1]), image.spacing, size)
+
+    def resized(i: int) -> Tensor:
+        return preparation.resized(image.plane(i), limits, None if flat is None else flat[i], box.sides[1:])
+
+    for first in range(0, image.planes, depth):
+        yield into_cube([resized(i) for i in range(first, first + depth)], box, size), box
+
+
+def readings(
+    detector: Detector,
+    planes: Iterable[tuple[int, Tensor, Placement | Box]],
+    smoothings: Sequence[Smoothing | None],
+) -> Iterator[Reading]:
+    """What a detector says of images whose planes come one after another.
+
+    Args:
+        detector: Fitted.
+        planes: The number of the image, the plane as prepared, and where it went.
+        smoothings: Of each image; None leaves its maps as they are.
+    """
+    pending: list[tuple[int, float, Tensor | None, Placement | Box]] = []
+    following = 0
+    for batch in batched(planes, SCORE_BATCH):
+        owners, tensors, placements = zip(*batch, strict=True)
+        scores = detector.score(torch.stack(tensors))
+        maps: Iterable[Tensor | None] = [None] * len(batch) if scores.pixel is None else scores.pixel
+        pending += zip(owners, scores.image.tolist(), maps, placements, strict=True)
+        while pending[-1][0] > following:  # all planes of that image have been scored
+            yield _reading([row for row in pending if row[0] == following], smoothings[following])
+            pending = [row for row in pending if row[0] > following]
+            following += 1
+    if pending:
+        yield _reading(pending, smoothings[following])
 
 
 def region_of(image: Image, region: str) -> Bool[ndarray, "..."] | None:
@@ -340,8 +412,13 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def _reading(rows: list[tuple[int, float, Tensor | None, Placement]]) -> Reading:
+def _reading(
+    rows: list[tuple[int, float, Tensor | None, Placement | Box]], smoothing: Smoothing | None
+) -> Reading:
     _, scores, maps, placements = zip(*rows, strict=True)
-    pixel = [m for m in maps if m is not None]
+    pixel, score = [m for m in maps if m is not None], max(scores)
+    if smoothing and pixel:
+        pixel = smooth(pixel, smoothing)
+        score = top_mean(pixel, smoothing.at)
     peak = max(float(m.amax()) for m in pixel) if pixel else None
-    return Reading(max(scores), peak, pixel, list(placements))
+    return Reading(score, peak, pixel, list(placements))

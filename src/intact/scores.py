@@ -20,7 +20,24 @@ class Scores:
     """Raw scores: larger is more suspicious; only scores of one fitted detector compare."""
 
     image: Float[Tensor, "n"]
-    pixel: Float[Tensor, "n h w"] | None  # None when the method does not localise
+    pixel: Float[Tensor, "n *d h w"] | None  # None when the method does not localise
+
+
+@dataclass(frozen=True)
+class NearNormal:
+    """A region of a normal image that looks like another one.
+
+    Args:
+        path: Of the image.
+        plane: In a volume, 0 in a 2-D image.
+        box: (first row, first column, last row + 1, last column + 1) in pixels on that plane.
+        distance: 1 - cosine of what the two look like, 0 to 2.
+    """
+
+    path: str
+    plane: int
+    box: tuple[int, int, int, int]
+    distance: float
 
 
 @dataclass(frozen=True)
@@ -36,6 +53,9 @@ class Region:
         extent_mm: (height, width) of the box in mm, None when the spacing is unknown.
         peak: Highest score in the region.
         p_value: Share of normal images whose highest pixel score reaches `peak`.
+        side: Of the patient, in words; empty where it is not known.
+        nearest: Normal regions that look most like it.
+        variant: Number of the mark that says this is normal at this site; None without one.
     """
 
     plane: int
@@ -46,6 +66,9 @@ class Region:
     extent_mm: tuple[float, float] | None
     peak: float
     p_value: float
+    side: str = ""
+    nearest: tuple[NearNormal, ...] = ()
+    variant: int | None = None
 
 
 def conformal_p_values(scores: Float[ndarray, "n"], normals: Float[ndarray, "m"]) -> Float[ndarray, "n"]:
@@ -117,7 +140,7 @@ class Calibration:
                 f"{smallest} held-out normal images give p-values no smaller than "
                 f"{1 / (smallest + 1):.3g}, so nothing could ever be flagged at alpha={alpha:g}: fit on "
                 f"more normals (at least {normals_needed(alpha)} must be held out), hold out a "
-                f"larger share, or screen with --alpha {1 / (smallest + 1):.2g} or above"
+                f"larger share, or screen with --alpha {math.ceil(1000 / (smallest + 1)) / 1000:g} or above"
             )
 
     def _members(self, group: str) -> NDArray[np.bool_]:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,8 @@ from intact.engine import local
 from intact.ensemble import Ensemble, load_model
 from intact.errors import InputError, MisfitWarning, UsageError
 from intact.examiner_desk import ACQUISITION, FORENSICS, tell
+from intact.explain.reference import Reference, is_reference
+from intact.explain.variants import is_variants
 from intact.findings import Findings, Row
 from intact.forensics.slices.recycled import Archive, Description, describe
 from intact.genuine import learn_genuine
@@ -39,6 +42,7 @@ TIMEOUT = 300.0  # seconds that one image may take,
 VOLUME_TIMEOUT = 3600.0  # and a volume, whose planes are examined one by one
 LOOK_AHEAD = 3  # images read before the run to see whether they suit the models
 GROUND_TRUTH = "ground_truth"
+REFERENCE = "reference"  # of a run: what its normal images look like
 GENUINE = "genuine.json"  # of a run: scores of the genuine images that it compared with
 
 
@@ -74,6 +78,8 @@ def screen(
     forensics: bool = True,
     genuine: Sequence[str | Path] = (),
     recorded: str | Path | None = None,
+    reference: Sequence[str | Path] = (),
+    variants: str | Path | None = None,
     labels: Literal["folder"] | None = None,
     identify: bool = False,
     workers: int | None = None,
@@ -92,6 +98,10 @@ def screen(
         genuine: Images known to be genuine, made by the same devices and programs: some examiners can
             only compare. Or the genuine.json that an earlier run wrote.
         recorded: A ledger of pixel digests (`intact.forensics.ledger`) to compare with.
+        reference: Normal images of the same kind: the report shows, for each flagged region, those of
+            their regions that look most like it. Up to 200 are looked at.
+        variants: Marks of normal variants (`intact.explain.Variants`): what they let pass is not
+            flagged, but listed.
         labels: "folder" takes the truth from folder names: "good" is normal, the rest is not;
             masks are looked for in ground_truth/.
         identify: Put patient IDs into findings and report.
@@ -104,6 +114,12 @@ def screen(
         OutputError: Results cannot be written; what was written stays, the same call goes on.
     """
     out = Path(out)
+    if (reference or variants) and not models:
+        raise UsageError("normal images to explain by and marks of variants need a --model that flags images")
+    if variants and not is_variants(variants):
+        raise UsageError(
+            f"{variants}: there are no marks of normal variants; `intact variant mark` makes them"
+        )
     if (genuine or recorded) and not forensics:
         raise UsageError(
             "genuine images and records are for forensics, which was left out: give one or the other"
@@ -124,6 +140,8 @@ def screen(
         forensics=forensics,
         genuine=str(out / GENUINE) if genuine else "",
         recorded=str(recorded or ""),
+        reference=str(out / REFERENCE) if reference else "",
+        variants=str(variants or ""),
         threads=max(1, cores // workers) if workers else 0,
     )
     started = time.monotonic()
@@ -131,10 +149,15 @@ def screen(
         "forensics": forensics,
         "genuine": [str(path) for path in genuine],
         "recorded": str(recorded or ""),
+        "reference": [str(path) for path in reference],
+        "variants": str(variants or ""),
     }
     with Findings(out, run, rows_per_entry=len(screener.detectors)) as findings:
         if genuine:
             for note in learn_genuine(genuine, out / GENUINE, alpha, workers=workers):
+                warnings.warn(note, MisfitWarning, stacklevel=2)
+        if reference:
+            for note in _learn_reference(reference, out / REFERENCE):
                 warnings.warn(note, MisfitWarning, stacklevel=2)
         rest = entries[findings.resume([entry.name for entry in entries]) :]
         done = len(entries) - len(rest)
@@ -157,7 +180,7 @@ def screen(
             counts=_count(findings.rows()),
             labels=_measure(findings, entries, alpha, paths) if labels else None,
         )
-    _report(out, entries, identify)
+    _report(out, entries, reference, identify)
     return Outcome(out, run)
 
 
@@ -282,6 +305,7 @@ def _versions() -> dict[str, str]:
 def _count(rows: Iterator[Row]) -> dict[str, int]:
     images: set[str] = set()
     flagged: set[str] = set()
+    silenced: set[str] = set()
     manipulated: set[str] = set()
     errors: set[str] = set()
     warned: set[str] = set()
@@ -293,12 +317,15 @@ def _count(rows: Iterator[Row]) -> dict[str, int]:
             flagged.add(row["path"])
             if row["family"] == FORENSICS:
                 manipulated.add(row["path"])
+        if row["silenced"]:
+            silenced.add(row["path"])
         if row["warnings"]:
             warned.add(row["path"])
     return {
         "images": len(images),
         "flagged": len(flagged),
         "manipulated": len(manipulated),
+        "silenced": len(silenced - flagged),
         "errors": len(errors),
         "warnings": len(warned),
         "files": sum(files.values()),
@@ -316,10 +343,22 @@ def _measure(
     return evaluate_findings(rows, masks, findings.out, alpha)
 
 
-def _report(out: Path, entries: Sequence[Entry], identify: bool) -> None:
+def _learn_reference(normals: Sequence[str | Path], folder: Path) -> list[str]:
+    """Keep what normal images look like in the folder of the run; what an earlier try kept stays."""
+    if is_reference(folder):
+        return []
+    learned, rejected = Reference.learn(normals)
+    learned.save(folder)
+    return [f"{left.name}: not looked up in: {left.reason}" for left in rejected]
+
+
+def _report(out: Path, entries: Sequence[Entry], reference: Sequence[str | Path], identify: bool) -> None:
     from intact.report import write_report
 
-    units = {entry.name: entry for entry in entries if isinstance(entry, Unit)}
+    normals = index([Path(path) for path in reference]) if reference else []
+    units = {entry.name: entry for entry in [*normals, *entries] if isinstance(entry, Unit)}
     progress.report("writing the report", 0, 1)
-    write_report(out, read=lambda row: read_unit(units[row["path"]]), identify=identify)
+    # A normal image is often beside several regions; volumes are large, so few are kept.
+    read = lru_cache(maxsize=4)(lambda name: read_unit(units[name]))
+    write_report(out, read=read, identify=identify)
     progress.report("writing the report", 1, 1)

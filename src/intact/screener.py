@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from intact.ensemble import Ensemble, load_model
 from intact.errors import InputError, UnreadableError
 from intact.examiner_desk import ACQUISITION, FORENSICS, ExaminerDesk
+from intact.explain.explainer import Explainer, silenced
 from intact.findings import Row
 from intact.forensics.instance import Instance, Series
 from intact.forensics.slices.recycled import Description, describe
@@ -25,6 +26,7 @@ from intact.io import Rejected, Unit, read_unit, write
 from intact.io.series import join_planes, read_planes
 from intact.model import Model, Reading, group_of
 from intact.regions import find_regions
+from intact.scores import Region
 
 Entry = Unit | Rejected
 
@@ -64,6 +66,8 @@ class Screener:
         forensics: Examine the images for tampering, too.
         genuine: File with scores of genuine images to compare with; empty for none.
         recorded: Ledger of pixel digests to compare with; empty for none.
+        reference: Folder of a `Reference` to look up normal regions in; empty for none.
+        variants: Folder with marks of normal variants; empty for none.
         threads: Threads a worker may compute with; 0 leaves the process as it is.
     """
 
@@ -75,9 +79,12 @@ class Screener:
     forensics: bool = True
     genuine: str = ""
     recorded: str = ""
+    reference: str = ""
+    variants: str = ""
     threads: int = 0
     _loaded: list[Model | Ensemble] = field(default_factory=list, repr=False)
     _desk: ExaminerDesk | None = field(default=None, repr=False)
+    _explainer: Explainer | None = field(default=None, repr=False)
 
     @property
     def detectors(self) -> list[str]:
@@ -135,6 +142,8 @@ class Screener:
                 Path(self.genuine) if self.genuine else None,
                 Path(self.recorded) if self.recorded else None,
             )
+        if self.models and not self._explainer:
+            self._explainer = Explainer.open(self.reference, self.variants)
 
     def _judge(self, model: Model | Ensemble, opened: Opened, reading: Reading) -> Row:
         """The row of one image and model; a flagged image gets its map and regions."""
@@ -158,9 +167,13 @@ class Screener:
         if reading.pixel and (flagged or self.labelled):
             score_map = model.map(reading, image)
             row["map"] = self._save_map(score_map, opened, model.card.name)
-            if flagged:
+            if flagged and self._explainer:
                 found = find_regions(score_map, image, model.calibration, group)
-                row["regions"] = [dataclasses.asdict(region) for region in found]
+                regions = self._explainer.explain(image, found)
+                row["regions"] = [dataclasses.asdict(region) for region in regions]
+                row["silenced"] = silenced(regions, self.alpha)
+                row["flagged"] = not row["silenced"]
+                row["twin"] = self._save_twin(model, regions, opened)
         return row
 
     def _examine(self, opened: Opened) -> Iterator[Row]:
@@ -208,8 +221,10 @@ class Screener:
             "p_value": None,
             "flagged": False,
             "parts": [],
+            "silenced": False,
             "regions": [],
             "map": None,
+            "twin": None,
             "evidence": [],
             "silent": [],
             "abstained": {},
@@ -219,12 +234,25 @@ class Screener:
 
     def _save_map(self, score_map: NDArray[np.float32], opened: Opened, detector: str) -> str:
         """Write a map in the image's grid; its name is the same when a run is taken up again."""
-        suffix = ".tif" if score_map.ndim == 2 else ".nii.gz"
+        image = opened.image
+        made = Image(score_map, spacing=image.spacing, affine=image.affine)
+        return self._save(made, opened, detector, ".tif" if score_map.ndim == 2 else ".nii.gz")
+
+    def _save_twin(self, model: Model | Ensemble, regions: Sequence[Region], opened: Opened) -> Row | None:
+        """Write the plane of the first region beside its normal twin, where the method makes one."""
+        if not regions:
+            return None
+        plane = regions[0].plane
+        pair = model.twin(opened.image, plane)
+        if pair is None:
+            return None
+        return {"plane": plane, "file": self._save(Image(pair), opened, model.card.name, "-twin.png")}
+
+    def _save(self, made: Image, opened: Opened, detector: str, suffix: str) -> str:
         digest = hashlib.sha256(opened.unit.name.encode()).hexdigest()[:16]
         name = f"maps/{digest}-{detector}{suffix}"
         (Path(self.out) / "maps").mkdir(exist_ok=True)
-        image = opened.image
-        write(Image(score_map, spacing=image.spacing, affine=image.affine), Path(self.out) / name)
+        write(made, Path(self.out) / name)
         return name
 
 

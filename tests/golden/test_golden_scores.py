@@ -76,6 +76,7 @@ FIELDS = {
     "recontrast": {"size": 64, "backbone": "narrow_resnet18", "steps": 2},
     "edc": {"size": 64, "backbone": "narrow_resnet18", "steps": 2},
     "ea2d": {"size": 64, "backbone": "narrow_resnet18", "steps": 2},
+    "many_tasks": {"size": 32, "width": 4, "depth": 3, "steps": 8, "checks": 2},
     "memae": {"size": 32, "steps": 10, "latent": 8, "lr": 1e-4},
     "aae": {"size": 32, "steps": 10, "latent": 8, "lr": 1e-4, "width": 64},
     "cevae": {"size": 32, "steps": 10, "latent": 8, "lr": 1e-4},

@@ -91,6 +91,8 @@ def test_all_commands_are_known_here():
         "restore",
         "screen",
         "segment",
+        "start",
+        "variant",
         "verify",
     ]
 

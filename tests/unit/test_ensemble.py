@@ -14,6 +14,7 @@ from scipy import stats
 import intact
 from intact.anomaly import METHODS
 from intact.anomaly.base import Batches, Detector, Images
+from intact.anomaly.reconstruction import Reconstruction
 from intact.ensemble import (
     COMBINE,
     Ensemble,
@@ -55,6 +56,21 @@ class Spread(Mean):
 
     def _score(self, images: Images) -> Scores:
         return Scores(images.std(dim=(1, 2, 3)), None)
+
+
+@dataclass(eq=False)
+class Halved(Reconstruction):
+    """Rebuilds an image at half its brightness."""
+
+    size: int = 32
+    seed: int = 0
+    source: ClassVar[str] = "made for this test"
+
+    def _fit(self, batches: Batches) -> None:
+        pass
+
+    def _rebuild(self, images: Images) -> Images:
+        return images / 2
 
 
 @pytest.fixture
@@ -139,6 +155,17 @@ def test_maps_are_joined_at_the_largest_size_and_only_of_members_that_localise(f
     assert reading.peak == pytest.approx(float(reading.pixel[0].max()))
     assert ensemble.map(reading, image).shape == (32, 32)
     assert len(ensemble.calibration.peak) == 20 and len(ensemble.calibration.pixel) == 1001
+
+
+def test_the_twin_is_made_by_the_first_member_that_rebuilds_images(folder, monkeypatch):
+    monkeypatch.setitem(METHODS, "halved", Halved)
+    ensemble = fit_ensemble([folder], ["mean", "halved"]).model
+    image = Image(np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1)))
+    pair = ensemble.twin(image, 0)
+    assert pair.dtype == np.uint8 and pair.shape == (32, 64)
+    seen, twin = np.split(pair.astype(int), 2, axis=1)
+    assert seen[:, -2].min() > 220 and np.abs(seen - 2 * twin).max() <= 1
+    assert fit_ensemble([folder], ["mean", "spread"]).model.twin(image, 0) is None
 
 
 def test_pixel_surprise_is_the_share_of_normal_pixels_above():

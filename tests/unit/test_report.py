@@ -50,8 +50,10 @@ def one_row(**changes):
         "score": 3.0,
         "p_value": 0.01,
         "flagged": True,
+        "silenced": False,
         "regions": [],
         "map": None,
+        "twin": None,
         "warnings": [],
         "error": None,
     }

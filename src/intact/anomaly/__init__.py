@@ -21,6 +21,7 @@ from intact.anomaly.fpi import FPI
 from intact.anomaly.ganomaly import GANomaly
 from intact.anomaly.glass import GLASS
 from intact.anomaly.inp_former import INPFormer
+from intact.anomaly.many_tasks import ManyTasks
 from intact.anomaly.memae import MemAE
 from intact.anomaly.msc import MSC
 from intact.anomaly.nsa import NSA
@@ -64,6 +65,7 @@ METHODS: dict[str, type[Detector]] = {
     "ganomaly": GANomaly,
     "glass": GLASS,
     "inp_former": INPFormer,
+    "many_tasks": ManyTasks,
     "memae": MemAE,
     "msc": MSC,
     "nsa": NSA,

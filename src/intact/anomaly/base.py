@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeVar, final
 
 import torch
@@ -15,8 +15,8 @@ from intact.errors import NotFittedError, TooFewNormalsError, UsageError
 from intact.scores import Scores
 
 D = TypeVar("D", bound="Detector")
-Images = Float[Tensor, "n c h w"]
-Batches = Iterable[Float[Tensor, "_ c h w"]]  # "_": the last batch may be smaller
+Images = Float[Tensor, "n c *d h w"]  # "*d": a third axis, where a detector sees whole volumes
+Batches = Iterable[Float[Tensor, "_ c *d h w"]]  # "_": the last batch may be smaller
 
 # Images are scored in batches of exactly this many, the last one filled up: a convolution may
 # round differently for another batch shape, and a score must not depend on its neighbours.
@@ -32,7 +32,8 @@ class Detector(ABC):
     the networks that `_build` made; these are exactly what is saved. A method implements `_fit`
     and `_score`, and `_build` when it has networks.
 
-    Images are float32 in [0, 1], (n, c, h, w), with c and h = w = `size` as in `fit`.
+    Images are float32 in [0, 1], (n, c, h, w), with c and h = w = `size` as in `fit`; or cubes
+    (n, c, d, h, w), where it sees `volumes`.
     """
 
     size: int
@@ -42,15 +43,23 @@ class Detector(ABC):
     source: ClassVar[str]  # short citation, for listings
     trains: ClassVar[bool] = True  # by descent: two trainings give scores of another size
 
+    @property
+    def volumes(self) -> bool:
+        """Whether it sees whole volumes instead of their planes."""
+        return False
+
     @final
-    def fit(self: D, batches: Batches) -> D:
+    def fit(self: D, batches: Batches, start: Mapping[str, Tensor] | None = None) -> D:
         """Learn from normal images only; a second call forgets the first.
 
         Args:
             batches: Iterated once or many times, depending on the method; at least 2 images each.
+            start: The `weights` of a detector with the same networks, where training begins; by
+                default at random ones.
 
         Raises:
             TooFewNormalsError: Fewer images than the method needs.
+            UsageError: `start` is of other networks.
             ValueError: No images, or images of another size.
         """
         first = next(iter(batches), None)
@@ -58,14 +67,23 @@ class Detector(ABC):
             raise ValueError("there are no training images: the batches are empty")
         if len(first) < 2:
             raise TooFewNormalsError("one normal image says nothing about how normal images vary: give more")
-        if first.shape[-2:] != (self.size, self.size):
+        sides = (self.size,) * (3 if self.volumes else 2)
+        if first.shape[2:] != sides:
+            given, wanted = (" x ".join(map(str, each)) for each in (first.shape[2:], sides))
             raise ValueError(
-                f"images are {first.shape[-2]} x {first.shape[-1]}, but size is {self.size}: "
-                "prepare them at the detector's size"
+                f"images are {given}, but the size is {wanted}: prepare them at the detector's size"
             )
         self._forget()
         self.channels_ = torch.tensor(first.shape[1])
         self._build_networks()
+        if start is not None:
+            try:
+                self._load_networks(start)
+            except RuntimeError as error:
+                raise UsageError(
+                    f"the start is of other networks than {type(self).__name__} has with these fields and "
+                    f"{int(self.channels_)} channel(s): only change fields of training ({error})"
+                ) from error
         self._fit(batches)
         return self
 
@@ -92,9 +110,14 @@ class Detector(ABC):
     def state(self) -> dict[str, Tensor]:
         """Everything learned, by name."""
         tensors = {k: v for k, v in vars(self).items() if k.endswith("_") and isinstance(v, Tensor)}
-        for name, net in self._networks().items():
-            tensors |= {f"{name}.{k}": v for k, v in net.state_dict().items()}
-        return tensors
+        return tensors | self.weights()
+
+    @final
+    def weights(self) -> dict[str, Tensor]:
+        """Weights and buffers of all networks, by name: what a training may start from."""
+        return {
+            f"{name}.{k}": v for name, net in self._networks().items() for k, v in net.state_dict().items()
+        }
 
     @final
     def load_state(self: D, tensors: dict[str, Tensor]) -> D:
@@ -104,11 +127,8 @@ class Detector(ABC):
             if "." not in name:
                 setattr(self, name, tensor)
         self._build_networks()
-        for name, net in self._networks().items():
-            prefix = f"{name}."
-            net.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            )
+        self._load_networks(tensors)
+        for net in self._networks().values():
             net.eval()
         return self
 
@@ -132,6 +152,13 @@ class Detector(ABC):
             torch.manual_seed(self.seed)
             self._build(int(self.channels_))
 
+    def _load_networks(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, net in self._networks().items():
+            prefix = f"{name}."
+            net.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            )
+
     def _networks(self) -> dict[str, nn.Module]:
         return {k: v for k, v in vars(self).items() if isinstance(v, nn.Module)}
 
@@ -141,7 +168,7 @@ class Detector(ABC):
 
     def _score_filled(self, images: Images) -> Scores:
         n = len(images)
-        filled = torch.cat([images, images[-1:].expand(SCORE_BATCH - n, -1, -1, -1)])
+        filled = torch.cat([images, images[-1:].expand(SCORE_BATCH - n, *images.shape[1:])])
         scores = self._score(filled)
         return Scores(scores.image[:n], None if scores.pixel is None else scores.pixel[:n])
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
-Map = Float[Tensor, "n h w"]
+Map = Float[Tensor, "n *d h w"]
 TOP = 0.01  # share of the pixels that "top" averages
 
 
@@ -18,7 +18,7 @@ def top_mean(pixel: Map, share: float = TOP) -> Float[Tensor, "n"]:
 
 
 POOLINGS: dict[str, Callable[[Map], Float[Tensor, "n"]]] = {
-    "mean": lambda pixel: pixel.mean(dim=(1, 2)),
-    "max": lambda pixel: pixel.amax(dim=(1, 2)),
+    "mean": lambda pixel: pixel.mean(dim=tuple(range(1, pixel.ndim))),
+    "max": lambda pixel: pixel.flatten(1).amax(dim=1),
     "top": top_mean,
 }

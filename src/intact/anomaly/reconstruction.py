@@ -103,6 +103,11 @@ class Reconstruction(Detector):
     def _rebuild(self, images: Images) -> Images:
         """The image as the method would have it, in [0, 1] as far as it succeeds."""
 
+    @torch.no_grad()
+    def twin(self, images: Images) -> Images:
+        """What the images were rebuilt as, in [0, 1]: their normal twins."""
+        return self._rebuild(images).clamp(0, 1)
+
     def _score(self, images: Images) -> Scores:
         pixel = self.residuals[self.residual](self, images)
         return Scores(image=POOLINGS[self.pooling](pixel), pixel=pixel)

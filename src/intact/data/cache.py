@@ -17,13 +17,13 @@ from intact.errors import OutputError
 
 
 class PlaneCache:
-    """Float32 planes (c, size, size) in a temporary file: training memory stays flat.
+    """Float32 planes (c, size, size), or cubes, in a temporary file: training memory stays flat.
 
     Use as a context manager; the file is gone afterwards.
     """
 
-    def __init__(self, channels: int, size: int) -> None:
-        self.shape = (channels, size, size)
+    def __init__(self, channels: int, size: int, axes: int = 2) -> None:
+        self.shape = (channels, *[size] * axes)
         self._file = tempfile.TemporaryFile(prefix="intact-planes-")  # noqa: SIM115 - closed by close()
         self._count = 0
 
@@ -38,7 +38,7 @@ class PlaneCache:
     def __len__(self) -> int:
         return self._count
 
-    def append(self, plane: Float[Tensor, "c size size"]) -> None:
+    def append(self, plane: Float[Tensor, "c *sides"]) -> None:
         """Add one plane at the end.
 
         Raises:
@@ -48,7 +48,7 @@ class PlaneCache:
             self._file.write(np.ascontiguousarray(plane.numpy(), np.float32).tobytes())
         self._count += 1
 
-    def planes(self) -> Float[ndarray, "n c size size"]:
+    def planes(self) -> Float[ndarray, "n c *sides"]:
         """All planes, mapped from the file rather than loaded; changes stay out of the file."""
         with self._full_disk_told():
             self._file.flush()
@@ -73,12 +73,12 @@ class PlaneCache:
 class Batches:
     """Re-iterable, shuffled batches of planes."""
 
-    def __init__(self, planes: Float[ndarray, "n c h w"], members: Int[ndarray, "m"],
+    def __init__(self, planes: Float[ndarray, "n c *sides"], members: Int[ndarray, "m"],
                  batch_size: int, seed: int) -> None:  # fmt: skip
         self._planes, self._members, self._batch_size = planes, members, batch_size
         self._rng = np.random.default_rng(seed)
 
-    def __iter__(self) -> Iterator[Float[Tensor, "_ c h w"]]:
+    def __iter__(self) -> Iterator[Float[Tensor, "_ c *sides"]]:
         order = self._rng.permutation(self._members)
         # Even parts: a last batch of one image would have no variance to normalise by.
         for chosen in np.array_split(order, -(-len(order) // self._batch_size)):

@@ -20,11 +20,14 @@ from numpy import ndarray
 from numpy.typing import NDArray
 from torch import Tensor
 
+from intact.data.cubes import Box, out_of_cube
+from intact.errors import UsageError
 from intact.filters import upsample
 from intact.image import Image, Window, apply_window
 
 # Lung, soft tissue and bone: (centre, width) in HU, the three channels of a prepared CT.
 CT_WINDOWS = ((-600.0, 1500.0), (40.0, 400.0), (500.0, 1800.0))
+CT_WIDE = ((-250.0, 1500.0),)  # air to spongy bone, where there is room for one window only
 # ITU-R BT.601 luma.
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 ENOUGH = 2**14  # pixels of a plane that tell its percentiles well
@@ -56,6 +59,15 @@ class Preparation:
         colour: Three channels from RGB; otherwise colour images are turned grey.
         region: Key in `intact.segment.REGIONS`: everything outside is filled with 0. Empty: all is
             looked at.
+        neighbours: Planes on each side that a detector sees as further channels (2.5-D). They are told by
+            index, however far apart they lie; at the ends of a volume the last one repeats.
+        smooth_mm: Standard deviation of the 3-D Gaussian that smooths the score maps of a volume; 0: none.
+        whole: A volume becomes one cube of `size` pixels a side instead of planes; it keeps its
+            physical proportions.
+
+    Raises:
+        UsageError: There are neighbours beside colour or several windows, or neighbours or smoothing of
+            whole volumes.
     """
 
     size: int
@@ -64,10 +76,31 @@ class Preparation:
     percentiles: tuple[float, float] = (0.5, 99.5)
     colour: bool = False
     region: str = ""
+    neighbours: int = 0
+    smooth_mm: float = 0.0
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        if self.neighbours and self._channels_of_a_plane > 1:
+            raise UsageError(
+                f"neighbouring planes become channels, but a plane has {self._channels_of_a_plane} already: "
+                "give one window only, grey images, or no neighbours"
+            )
+        if self.whole and (self.neighbours or self.smooth_mm):
+            raise UsageError("neighbours and smoothing are for planes, and this method sees whole volumes")
 
     @property
     def channels(self) -> int:
-        """Channels of the prepared tensor."""
+        """Channels of what a detector sees: those of a plane, for it and all its neighbours."""
+        return self._channels_of_a_plane * (2 * self.neighbours + 1)
+
+    @property
+    def axes(self) -> int:
+        """Of what a detector sees, beside its channels."""
+        return 3 if self.whole else 2
+
+    @property
+    def _channels_of_a_plane(self) -> int:
         if self.intensity == "windows":
             return len(self.windows)
         return 3 if self.colour else 1
@@ -91,34 +124,39 @@ class Preparation:
     def prepare(
         self, plane: Image, limits: tuple[float, float], inside: Bool[ndarray, "h w"] | None = None
     ) -> tuple[Float[Tensor, "c size size"], Placement]:
-        """Turn a 2-D image into the detector's tensor.
+        """Turn a 2-D image into a tensor: all that the detector sees, but for the neighbours of the plane.
 
         Args:
             plane: A 2-D image.
             limits: From `limits` of the image it belongs to.
             inside: True in the region, where there is one.
         """
-        values = self._intensities(plane, limits)
-        values[..., plane.padding_mask()] = 0.0
-        if inside is not None:
-            values[..., ~inside] = 0.0
-        rows, columns = values.shape[-2:]
-        placement = self.place((rows, columns), plane.spacing)
-        x = torch.from_numpy(values)[None]
-        x = F.interpolate(
-            x,
-            size=(placement.rows, placement.columns),
-            mode="bilinear",
-            antialias=True,
-            align_corners=False,
-        )[0]
-        square = x.new_zeros(len(values), self.size, self.size)
+        placement = self.place(plane.shape, plane.spacing)
+        x = self.resized(plane, limits, inside, (placement.rows, placement.columns))
+        square = x.new_zeros(len(x), self.size, self.size)
         square[:, placement.top : placement.top + placement.rows,
                placement.left : placement.left + placement.columns] = x  # fmt: skip
         return square, placement
 
-    def restore(self, score_map: Float[Tensor, "size size"], at: Placement) -> Float[Tensor, "h w"]:
-        """Bring a score map back to the grid of the plane it was made from."""
+    def resized(
+        self,
+        plane: Image,
+        limits: tuple[float, float],
+        inside: Bool[ndarray, "h w"] | None,
+        shape: tuple[int, int],
+    ) -> Float[Tensor, "c h2 w2"]:
+        """The intensities of a plane, as `prepare` shows them, with so many rows and columns."""
+        values = self._intensities(plane, limits)
+        values[..., plane.padding_mask()] = 0.0
+        if inside is not None:
+            values[..., ~inside] = 0.0
+        x = torch.from_numpy(values)[None]
+        return F.interpolate(x, size=shape, mode="bilinear", antialias=True, align_corners=False)[0]
+
+    def restore(self, score_map: Float[Tensor, "*size"], at: Placement | Box) -> Float[Tensor, "*space"]:
+        """Bring a score map back to the grid of the plane, or whole volume, that it was made from."""
+        if isinstance(at, Box):
+            return out_of_cube(score_map, at)
         inner = score_map[at.top : at.top + at.rows, at.left : at.left + at.columns]
         return upsample(inner[None], at.source)[0]
 
@@ -150,20 +188,27 @@ class Preparation:
 
 
 def choose_preparation(
-    images: Sequence[Image], size: int, windows: Sequence[tuple[float, float]] = ()
+    images: Sequence[Image],
+    size: int,
+    windows: Sequence[tuple[float, float]] = (),
+    neighbours: int = 0,
 ) -> Preparation:
     """The preparation that suits most of these images.
 
-    CT in HU gets windows (lung, soft tissue, bone unless told otherwise); everything else,
-    whose values have no absolute meaning, is stretched between its percentiles.
+    CT in HU gets windows (lung, soft tissue, bone unless told otherwise; with neighbours one wide
+    one); everything else, whose values have no absolute meaning, is stretched between its percentiles.
+
+    Raises:
+        UsageError: There are neighbours beside colour or several windows.
     """
     if windows:
-        return Preparation(size, "windows", tuple((float(c), float(w)) for c, w in windows))
+        chosen = tuple((float(c), float(w)) for c, w in windows)
+        return Preparation(size, "windows", chosen, neighbours=neighbours)
     in_hu = _mostly(image.modality == "CT" and image.scale.unit in ("HU", "") for image in images)
     if in_hu:
-        return Preparation(size, "windows", CT_WINDOWS)
+        return Preparation(size, "windows", CT_WIDE if neighbours else CT_WINDOWS, neighbours=neighbours)
     colour = _mostly(map(is_colour, images))
-    return Preparation(size, "full" if colour else "percentile", colour=colour)
+    return Preparation(size, "full" if colour else "percentile", colour=colour, neighbours=neighbours)
 
 
 def is_colour(image: Image) -> bool:

@@ -16,7 +16,8 @@ from intact.nets.weights import load_weights
 class TrainableFeatures(nn.Module):
     """Feature maps of images in [0, 1], one per layer asked for, from weights that may be trained.
 
-    `load_pretrained` gives it what is known; a saved detector brings everything itself. Stages that
+    `load_pretrained` gives it what is known; a saved detector, or a start of its training, brings
+    everything itself. Stages that
     the weights found do not hold (layer4 of those that end at layer3) start at random, drawn after
     He et al., "Delving Deep into Rectifiers", ICCV 2015, from the global generator.
 
@@ -39,6 +40,9 @@ class TrainableFeatures(nn.Module):
         self.net = build_backbone(backbone, layers)
         self.channels = [self.net.channels[name] for name in layers]
         self.fresh: tuple[str, ...] = ()  # stages that started at random
+        self._brought = False
+        # PyTorch gives this method no types.
+        self.register_load_state_dict_post_hook(_remember)  # type: ignore[no-untyped-call]
         kaiming(self)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> list[Tensor]:
@@ -46,7 +50,7 @@ class TrainableFeatures(nn.Module):
         return self.net(images)
 
     def load_pretrained(self) -> None:
-        """Take over the pretrained weights of all stages that they hold.
+        """Take over the pretrained weights of all stages that they hold, unless others were brought.
 
         Raises:
             WeightsError: None can be found, or a stage is incomplete.
@@ -54,6 +58,8 @@ class TrainableFeatures(nn.Module):
         weights = load_weights(self.backbone)
         held = {key.split(".")[0] for key in weights}
         self.fresh = tuple(stage for stage in self.net.channels if stage not in held)
+        if self._brought:
+            return
         missing, _ = self.net.load_state_dict(weights, strict=False)
         known = [key for key in missing if key.split(".")[0] not in self.fresh]
         lost = [key for key in known if not key.endswith("num_batches_tracked")]
@@ -78,6 +84,10 @@ class TrainableFeatures(nn.Module):
         for name, child in self.net.named_children():
             (fresh if name in self.fresh else known).extend(child.parameters())
         return known, fresh
+
+
+def _remember(features: TrainableFeatures, _: object) -> None:
+    features._brought = True
 
 
 def set_momentum(net: nn.Module, momentum: float) -> None:

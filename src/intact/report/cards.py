@@ -36,6 +36,23 @@ class Plane:
     boxes: tuple[Box, ...]
 
 
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture, and what it shows."""
+
+    picture: str
+    caption: str
+    hint: str = ""  # the full name of what it is of
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What is beside a region: itself, its normal twin, and what normal looks like in others."""
+
+    number: int
+    thumbnails: tuple[Thumbnail, ...]
+
+
 @dataclass
 class Card:
     """A flagged image and everything the page says about it."""
@@ -48,6 +65,7 @@ class Card:
     height: float = 1.0
     coarse: bool = False  # small enough that its pixels should stay visible when enlarged
     bar: tuple[int, float] | None = None  # length in mm, share of the width
+    explanations: list[Explanation] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -92,6 +110,11 @@ def by_p_value(row: Finding) -> tuple[bool, bool, float, float]:
     p, score = row["p_value"], row["score"]
     impossible = any(told["severity"] == "impossible" for told in row.get("evidence") or ())
     return not row["flagged"], not impossible, 2.0 if p is None else p, 0.0 if score is None else -score
+
+
+def silenced_rows(rows: Iterable[Finding]) -> list[Finding]:
+    """The rows that would have been flagged but for marks of normal variants, the lowest p first."""
+    return sorted((row for row in rows if row["silenced"]), key=by_p_value)
 
 
 def flagged_images(rows: Iterable[Finding]) -> list[list[Finding]]:

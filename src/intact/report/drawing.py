@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from intact.image import Image, Window
 from intact.report.cards import Box, Card, Finding, Plane
+from intact.report.explanations import explain
 from intact.report.pictures import HeatScale, heat_png, image_png, scale_bar
 from intact.report.statements import GRAVE
 
-Read = Callable[[Finding], Image]
+Read = Callable[[str], Image]
 
 PLANES = 24  # of a volume, at most
+EXPLAINED = 60  # cards whose regions have others beside them, the most suspicious
 _SIDES = (512, 384, 256)  # longest side of a 2-D image in pixels: the first that fits the budget
 _VOLUME_SIDE = 256
 _PAGE_BYTES = 20_000_000
@@ -43,19 +45,21 @@ def draw_cards(
     Args:
         images: Rows of each image, as `flagged_images` gives them.
         out: Folder of the run, which the rows' `map` paths start from.
-        read: Gives the image of a row again; whatever it raises becomes a line in the card.
+        read: Gives the image of a path again; whatever it raises becomes a line in the card.
         scales: Heat scale of each detector by name; a detector without one draws no heat.
     """
     least, most = _CARD_BYTES
     budget = min(most, max(least, _PAGE_BYTES // max(1, len(images))))
-    for rows in images:
+    for number, rows in enumerate(images):
         card = Card(rows=rows)
         try:
-            image = read(card.first)
+            image = read(card.first["path"])
             _measure(card, image)
             heats = [_read_heat(card, row, image, out, scales) for row in card.flagged]
             draw = _draw_plane if image.planes == 1 else _draw_volume
             draw(card, image, heats, budget)
+            if number < EXPLAINED:
+                card.explanations = explain(card, image, out, read)
         except Exception as problem:  # whatever a decoder raises costs this picture, not the report
             card.problems.append(f"The image could not be shown: {problem}")
         yield card

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from intact.errors import OutputError, UsageError
 from intact.report import figures
-from intact.report.cards import Card, Finding, by_p_value, flagged_images, image_key
+from intact.report.cards import Card, Finding, by_p_value, flagged_images, image_key, silenced_rows
 from intact.report.drawing import Read, draw_cards
 from intact.report.page import common_folder, read_rows, render
 from intact.report.pictures import HeatScale, heat_gradient
@@ -42,7 +42,7 @@ def write_report(out: Path, *, read: Read, identify: bool = False) -> Path:
 
     Args:
         out: Folder of the run.
-        read: Gives the image of a findings row again; what it raises becomes a line in the card.
+        read: Gives the image of a path again; what it raises becomes a line in the card.
         identify: Show the patients that the findings name; otherwise they are left out.
 
     Returns:
@@ -52,8 +52,8 @@ def write_report(out: Path, *, read: Read, identify: bool = False) -> Path:
         UsageError: `out` is not the folder of a run.
         OutputError: The page could not be written.
     """
-    run = _read_run(out)
-    rows, torn = _read_findings(out, identify=identify)
+    run = read_run(out)
+    rows, torn = read_findings(out, identify=identify)
     flagged = flagged_images(rows)
     scales = {m["name"]: HeatScale(*m["map_scale"]) for m in run["models"] if m["map_scale"]}
     cards = list(
@@ -74,13 +74,19 @@ def write_report(out: Path, *, read: Read, identify: bool = False) -> Path:
         table=_table(rows, cards, identify=identify),
         table_left_out=max(0, len(rows) - TABLE_ROWS),
         problems=group_errors(rows),
+        silenced=silenced_rows(rows),
         root=common_folder([row["path"] for row in rows]),
         identify=identify,
     )
     return _replace(out / "report.html", page)
 
 
-def _read_run(out: Path) -> dict[str, Any]:
+def read_run(out: Path) -> dict[str, Any]:
+    """The record of a run.
+
+    Raises:
+        UsageError: `out` is not the folder of a run.
+    """
     path = out / "run.json"
     try:
         run: dict[str, Any] = json.loads(path.read_text("utf-8"))
@@ -92,7 +98,7 @@ def _read_run(out: Path) -> dict[str, Any]:
     return run
 
 
-def _read_findings(out: Path, *, identify: bool) -> tuple[list[dict[str, Any]], int]:
+def read_findings(out: Path, *, identify: bool) -> tuple[list[dict[str, Any]], int]:
     """The rows of the run and how many lines were torn, as by a run that was killed."""
     rows, torn = read_rows(out / "findings.jsonl")
     for row in rows:

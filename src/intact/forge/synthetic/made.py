@@ -16,5 +16,5 @@ class Made(NamedTuple):
         labels: float32 in [0, 1]: 0 where an image is as it was, larger the more was changed.
     """
 
-    images: Float[Tensor, "n c h w"]
-    labels: Float[Tensor, "n h w"]
+    images: Float[Tensor, "n c *d h w"]
+    labels: Float[Tensor, "n *d h w"]
