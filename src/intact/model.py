@@ -147,13 +147,15 @@ class Model:
     def twin(self, image: Image, plane: int) -> Picture | None:
         """A plane as the method sees it, and its normal twin beside it; None if it rebuilds no images.
 
-        Both in the plane's grid, channels averaged.
+        Both in the plane's grid, without its neighbours, windows averaged.
         """
         if not isinstance(self.detector, Reconstruction):
             return None
         square, at = next(itertools.islice(planes_of(image, self.preparation), plane, None))
-        pair = torch.stack([square, self.detector.twin(square[None])[0]]).mean(dim=1)
-        shown = [self.preparation.restore(each, at) for each in pair]
+        pair = torch.stack([square, self.detector.twin(square[None])[0]])
+        reach = self.preparation.neighbours
+        own = pair[:, reach] if reach else pair.mean(dim=1)
+        shown = [self.preparation.restore(each, at) for each in own]
         return (255 * torch.cat(shown, dim=1)).round().to(torch.uint8).numpy()
 
     def p_value(self, reading: Reading, image: Image, group: str = "") -> float:

@@ -11,6 +11,7 @@ import torch
 
 import intact
 from intact.anomaly import METHODS, Detector
+from intact.anomaly.reconstruction import Reconstruction
 from intact.data.transforms import CT_WIDE, Placement, Preparation, choose_preparation
 from intact.data.volumes import Smoothing, neighbours_of, smooth, smoothing_of, top_mean
 from intact.errors import UsageError
@@ -36,6 +37,21 @@ class Shown(Detector):
         return Scores(images.mean(dim=(1, 2, 3)), images.mean(dim=1))
 
 
+@dataclass(eq=False)
+class Rebuilt(Reconstruction):
+    """Rebuilds an image as it is."""
+
+    size: int = 16
+    seed: int = 0
+    source: ClassVar[str] = "made for this test"
+
+    def _fit(self, batches):
+        pass
+
+    def _rebuild(self, images):
+        return images
+
+
 def model_of(preparation: Preparation) -> Model:
     detector = Shown().fit([torch.rand(4, preparation.channels, 16, 16)])
     calibration = Calibration(np.linspace(0, 1, 9), np.linspace(0, 1, 9), np.linspace(0, 1, 1001))
@@ -51,6 +67,15 @@ def test_a_plane_comes_with_its_neighbours_and_the_ends_repeat():
     seen = [plane for plane, _ in planes_of(ramp(4), Preparation(16, "full", neighbours=1))]
     values = [torch.round(plane[:, 8, 8] * 65535).int().tolist() for plane in seen]
     assert values == [[0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 3]]
+
+
+def test_a_twin_is_of_the_plane_without_its_neighbours():
+    preparation = Preparation(16, neighbours=1, percentiles=(0, 100))
+    detector = Rebuilt().fit([torch.rand(4, 3, 16, 16)])
+    calibration = Calibration(np.linspace(0, 1, 9), np.linspace(0, 1, 9), np.linspace(0, 1, 1001))
+    model = Model(detector, preparation, calibration, Card("m", "rebuilt", "2026", 4, 9, 4, "MR", 16, True))
+    pair = model.twin(Image(ramp(5).pixels ** 2), 2)
+    assert np.unique(pair).tolist() == [round(255 * 4 / 16)]
 
 
 def test_a_single_plane_is_its_own_neighbour():
