@@ -135,7 +135,7 @@ def rows_of(
     best = max(of.auroc for of in methods.values())
     picked = max(methods, key=lambda name: methods[name].guess)
     entries = dict(methods)
-    for combine in COMBINE:
+    for combine in COMBINE if len(together) > 1 else ():
         entries[f"{'+'.join(together)} ({combine})"] = joined([methods[m] for m in together], combine)
     return [
         {

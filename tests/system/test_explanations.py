@@ -35,7 +35,7 @@ def made(tmp_path_factory):
     plane = brain_mr(30, shape=(1, 96, 96), lesion=False)[0].plane(0).pixels.copy()
     plane[34:62, 50:78] = plane.max()
     Pillow.fromarray(plane.astype(np.int32).astype(np.uint16)).save(folder / "sick.png")
-    fields = ("size=32", "steps=200", "latent=8")
+    fields = ("size=32", "steps=120", "latent=8")
     sets = [part for field in fields for part in ("--set", field)]
     answer = run("fit", folder / "normals", "-o", folder / "ae", "--method", "ae", *sets)
     assert answer.exit_code == DONE, answer.output
