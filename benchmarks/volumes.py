@@ -26,15 +26,16 @@ from results import environment, replace_rows, spread
 ROWS = "volumes.csv"
 SHAPE = (24, 128, 128)
 ALPHA = 0.2  # of the few that a method that trains holds out, none could be flagged at less
-SIZE = {"size": 128}
+PLANES: dict[str, Any] = {"method": "padim", "fields": {"size": 128}}
+TASKS: dict[str, Any] = {"method": "many_tasks", "fields": {"size": 128}}
 WAYS: dict[str, dict[str, Any]] = {
-    "plane": {"fields": SIZE},
-    "wide window": {"fields": SIZE, "windows": [(-250.0, 1500.0)]},
-    "neighbours": {"fields": SIZE, "neighbours": 1},
-    "smooth": {"fields": SIZE, "smooth_mm": 4.0},
-    "neighbours, smooth": {"fields": SIZE, "neighbours": 1, "smooth_mm": 4.0},
-    "many tasks, planes": {"method": "many_tasks", "fields": {"size": 128}},
-    "many tasks, planes, smooth": {"method": "many_tasks", "fields": {"size": 128}, "smooth_mm": 4.0},
+    "plane": PLANES,
+    "wide window": PLANES | {"windows": [(-250.0, 1500.0)]},
+    "neighbours": PLANES | {"neighbours": 1},
+    "smooth": PLANES | {"smooth_mm": 4.0},
+    "neighbours, smooth": PLANES | {"neighbours": 1, "smooth_mm": 4.0},
+    "many tasks, planes": TASKS,
+    "many tasks, planes, smooth": TASKS | {"smooth_mm": 4.0},
     "many tasks, volumes": {"method": "many_tasks", "fields": {"dims": 3, "size": 64, "width": 8}},
 }
 

@@ -17,6 +17,7 @@ import torch
 from intact.anomaly import METHODS
 from intact.data.phantom import brain_mr
 from intact.data.transforms import Preparation
+from made_clip import tiny_clip
 from made_vit import tiny_vit
 
 STORED = Path(__file__).with_name("scores.json")
@@ -48,6 +49,7 @@ FIELDS = {
     "simplenet": {"size": 64, "backbone": "narrow_resnet18", "dimensions": 48, "hidden": 24, "steps": 3},
     "sohn_two_stage": {"size": 64, "head": "kde", "depth": 2, "steps": 3, "lr": 0.0001},
     "anomaly_dino": {"size": 112, "backbone": "tiny_vit14", "shots": 4},
+    "winclip": {"size": 64, "backbone": "tiny-clip", "shots": 4},
     "dinomaly": {"size": 56, "backbone": "tiny_vit14", "blocks": (0, 1, 2, 3), "steps": 4},
     "inp_former": {"size": 56, "backbone": "tiny_vit14", "blocks": (0, 1, 2, 3), "steps": 4},
     "squid": {"size": 64, "width": 4, "slots": 6, "verdict": "residual", "steps": 3},
@@ -103,8 +105,8 @@ FIELDS = {
 
 @pytest.fixture(autouse=True, scope="module")
 def _made_backbone():
-    """A vision transformer of which no weights are shipped."""
-    with tiny_vit():
+    """A vision transformer and a CLIP, of which no weights are shipped."""
+    with tiny_vit() as folder, tiny_clip(folder):
         yield
 
 

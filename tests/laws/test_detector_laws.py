@@ -14,6 +14,7 @@ from intact.errors import NotFittedError
 from intact.metrics import auroc
 from intact.model import Card, Model
 from intact.scores import Calibration
+from made_clip import make_weights, tiny_clip
 from made_vit import tiny_vit
 
 # Small and quick, but every part at work. The features need no downloaded weights.
@@ -85,6 +86,7 @@ SMALL = {
     },
     "sohn_two_stage": {"size": 64, "depth": 2, "steps": 12},
     "anomaly_dino": {"size": 112, "backbone": "tiny_vit14", "shots": 8},
+    "winclip": {"size": 64, "backbone": "tiny-clip", "shots": 24},
     "dinomaly": {"size": 112, "backbone": "tiny_vit14", "blocks": (0, 1, 2, 3), "steps": 20, "lr": 5e-3},
     "inp_former": {
         "size": 112,
@@ -189,8 +191,9 @@ SMALL = {
 
 @pytest.fixture(autouse=True, scope="module")
 def _made_backbone():
-    """A vision transformer of which no weights are shipped."""
-    with tiny_vit():
+    """A vision transformer and a CLIP, of which no weights are shipped."""
+    # Untrained words say nothing, so they should not say it loudly.
+    with tiny_vit() as folder, tiny_clip(folder, make_weights(words=0.01)):
         yield
 
 

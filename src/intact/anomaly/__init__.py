@@ -43,6 +43,7 @@ from intact.anomaly.squid import SQUID
 from intact.anomaly.stfpm import STFPM
 from intact.anomaly.uniad import UniAD
 from intact.anomaly.vae import VAE
+from intact.anomaly.winclip import WinCLIP
 
 METHODS: dict[str, type[Detector]] = {
     "aae": AAE,
@@ -87,6 +88,7 @@ METHODS: dict[str, type[Detector]] = {
     "stfpm": STFPM,
     "uniad": UniAD,
     "vae": VAE,
+    "winclip": WinCLIP,
 }
 
 __all__ = ["METHODS", "Detector"]

@@ -15,6 +15,7 @@ import safetensors.torch
 from torch import Tensor
 
 from intact.errors import WeightsError
+from intact.nets.clip_files import clip_folder
 
 # The hub's copies of torchvision's first ImageNet weights, under torchvision's key names, and of
 # DINOv2's, under timm's.
@@ -33,12 +34,14 @@ SHIPPED = Path(__file__).with_name("pretrained")
 
 
 def find_weights(name: str) -> Path:
-    """The safetensors file that holds the weights of backbone `name`.
+    """The safetensors file that holds the weights of backbone `name`; that of a CLIP lies in its own folder.
 
     Raises:
         WeightsError: None of the three places has it.
     """
     given = os.environ.get("INTACT_WEIGHTS")
+    if "clip" in name.lower() or (given and Path(given, name).is_dir()):
+        return clip_folder(name) / "model.safetensors"
     for folder in (Path(given) if given else None, SHIPPED):
         # resnet18.safetensors, resnet18_conv1_to_layer3_f16.safetensors, ...
         found = sorted(folder.glob(f"{name}[._]*safetensors")) if folder else []
