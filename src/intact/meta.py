@@ -38,9 +38,9 @@ from intact.errors import InputError, TooFewNormalsError, UsageError
 from intact.fit import BATCH, check_volumes, sample_of, suit_to_machine
 from intact.image import Image
 from intact.io import Rejected, Unit, index, read_unit
-from intact.model import planes_of
+from intact.model import seen_of
 from intact.start import KIND, Start, Task
-from intact.store import MANIFEST, check_place, load_folder
+from intact.store import check_place, is_written, load_folder
 
 SAVE_EVERY = 30.0  # seconds: what a run that was stopped loses at most
 
@@ -171,7 +171,7 @@ def _check(tasks: Sequence[str | Path], method: str, rounds: int, images: int, i
 
 def _check_out(out: Path) -> None:
     check_place(out)
-    if (out / MANIFEST).is_file() and load_folder(out)[1].get("kind") != KIND:
+    if is_written(out) and load_folder(out)[1].get("kind") != KIND:
         raise UsageError(f"{out} is a model, which a start would replace: choose another name for the start")
 
 
@@ -217,7 +217,7 @@ def _read_tasks(
             rejected.append(Rejected(error.name, error.reason, unit.folder))
             continue
         read[task] += 1
-        for plane, _ in planes_of(image, preparation):
+        for plane, _ in seen_of(image, preparation):
             members[task].append(len(cache))
             digests[task].update(plane.numpy().tobytes())
             cache.append(plane)
@@ -230,7 +230,7 @@ def _read_tasks(
 
 def _gone_on(fresh: Start, out: str | Path | None) -> Start:
     """What an earlier call with the same images and settings came to; else `fresh`."""
-    if out is None or not (Path(out) / MANIFEST).is_file():
+    if out is None or not is_written(out):
         return fresh
     earlier = Start.load(out)
     return earlier if earlier.describe() | {"done": 0} == fresh.describe() else fresh

@@ -279,3 +279,20 @@ def test_a_start_is_no_model_and_a_model_no_start(noise, tmp_path):
         Start.load(tmp_path / "model")
     with pytest.raises(UsageError, match="is a model, which a start would replace"):
         intact.learn_start(noise, out=tmp_path / "model", **settings)
+
+
+def test_a_method_of_whole_volumes_learns_its_start_from_cubes(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("heads", "knees"):
+        (tmp_path / name).mkdir()
+        for k in range(3):
+            volume = Image(rng.integers(0, 4000, (6, 16, 16)).astype(np.uint16), spacing=(2.0, 1.0, 1.0))
+            intact.write(volume, tmp_path / name / f"{k}.nii.gz")
+    fields = {"dims": 3, "size": 16, "width": 4, "depth": 2}
+    start = intact.learn_start(
+        [tmp_path / "heads", tmp_path / "knees"],
+        method="many_tasks", fields=fields, rounds=2, images=2, inner_steps=1,
+    ).start  # fmt: skip
+    assert start.preparation.whole and [task.planes for task in start.tasks] == [3, 3]
+    weights = [each for name, each in start.weights.items() if name.endswith("weight")]
+    assert {each.ndim for each in weights} >= {5}  # of convolutions in three dimensions
