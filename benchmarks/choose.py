@@ -77,11 +77,10 @@ def known(pack: str) -> dict[str, Known]:
     for cell in sorted((FOLDER / "anomaly" / pack / "cells").iterdir()):
         if not (cell / RECORD).exists() or not (cell / UNLABELLED).exists():
             continue
-        name = cell.name.removeprefix(f"{pack}-").rsplit("-", 2)
         identity = json.loads((cell / RECORD).read_text())["identity"]
-        shipped = identity["fields"].get("backbone") == "narrow_resnet18"
-        if int(name[1]) == SEED and not shipped:
-            found[name[0]] = _read(cell)
+        fields = identity["fields"]
+        if fields["seed"] == SEED and fields.get("backbone") != "narrow_resnet18":
+            found[identity["method"]] = _read(cell)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from intact.cli_shared import EXIT_CODES, AsJson
-from intact.errors import UsageError
 
 variant_app = typer.Typer(
     no_args_is_help=True,
@@ -49,7 +48,9 @@ def mark(
 @variant_app.command("list", epilog=EXIT_CODES)
 def list_marks(site: Site, as_json: AsJson = False) -> None:
     """List the marks of a site."""
-    marks = _open(site).entries
+    from intact.explain.variants import marks_of
+
+    marks = marks_of(site).entries
     if as_json:
         print(json.dumps([dataclasses.asdict(entry) for entry in marks]))
         return
@@ -66,16 +67,10 @@ def release(
     site: Site, number: Annotated[int, typer.Argument(help="Of the mark.")], as_json: AsJson = False
 ) -> None:
     """Forget a mark: what it let pass is flagged again."""
-    gone = _open(site).release(number)
+    from intact.explain.variants import marks_of
+
+    gone = marks_of(site).release(number)
     if as_json:
         print(json.dumps(dataclasses.asdict(gone)))
     else:
         print(f"{site}: mark {number} released")
-
-
-def _open(site: Path) -> Any:
-    from intact.explain.variants import Variants, is_variants
-
-    if not is_variants(site):
-        raise UsageError(f"{site}: there are no marks of normal variants; `intact variant mark` makes them")
-    return Variants(site)

@@ -151,7 +151,7 @@ class Model:
         """
         if not isinstance(self.detector, Reconstruction):
             return None
-        square, at = next(itertools.islice(planes_of(image, self.preparation), plane, None))
+        ((square, at),) = planes_of(image, self.preparation, [plane])
         pair = torch.stack([square, self.detector.twin(square[None])[0]])
         reach = self.preparation.neighbours
         own = pair[:, reach] if reach else pair.mean(dim=1)
@@ -324,8 +324,16 @@ def seen_of(image: Image, preparation: Preparation) -> Iterator[tuple[Tensor, Pl
     return cubes_of(image, preparation) if preparation.whole else planes_of(image, preparation)
 
 
-def planes_of(image: Image, preparation: Preparation) -> Iterator[tuple[Tensor, Placement]]:
-    """Each plane of an image as a detector sees it: with its neighbours, if asked, as further channels."""
+def planes_of(
+    image: Image, preparation: Preparation, numbers: Sequence[int] | None = None
+) -> Iterator[tuple[Tensor, Placement]]:
+    """Planes of an image as a detector sees them: with their neighbours, if asked, as further channels.
+
+    Args:
+        image: Of any number of planes.
+        preparation: How planes are prepared.
+        numbers: Of the planes; by default all.
+    """
     limits, inside = preparation.limits(image), region_of(image, preparation.region)
     flat = None if inside is None else inside.reshape(-1, *image.shape[-2:])
 
@@ -334,7 +342,7 @@ def planes_of(image: Image, preparation: Preparation) -> Iterator[tuple[Tensor, 
         return preparation.prepare(image.plane(i), limits, None if flat is None else flat[i])
 
     depth = depth_of(image)
-    for i in range(image.planes):
+    for i in range(image.planes) if numbers is None else numbers:
         seen = [prepared(j)[0] for j in neighbours_of(i, depth, preparation.neighbours)]
         yield torch.cat(seen), prepared(i)[1]
 

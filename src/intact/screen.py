@@ -28,14 +28,15 @@ from intact.engine import local
 from intact.ensemble import Ensemble, load_model
 from intact.errors import InputError, MisfitWarning, UsageError
 from intact.examiner_desk import ACQUISITION, FORENSICS, tell
-from intact.explain.reference import Reference, is_reference
-from intact.explain.variants import is_variants
+from intact.explain.reference import Reference
+from intact.explain.variants import marks_of
 from intact.findings import Findings, Row
 from intact.forensics.slices.recycled import Archive, Description, describe
 from intact.genuine import learn_genuine
 from intact.io import Unit, index, read_unit
 from intact.model import Model
 from intact.screener import Entry, Screener
+from intact.store import is_written
 
 BATCH = 16  # files per unit of work
 TIMEOUT = 300.0  # seconds that one image may take,
@@ -116,10 +117,8 @@ def screen(
     out = Path(out)
     if (reference or variants) and not models:
         raise UsageError("normal images to explain by and marks of variants need a --model that flags images")
-    if variants and not is_variants(variants):
-        raise UsageError(
-            f"{variants}: there are no marks of normal variants; `intact variant mark` makes them"
-        )
+    if variants:
+        marks_of(variants)  # so that a wrong folder is told now, not in the workers
     if (genuine or recorded) and not forensics:
         raise UsageError(
             "genuine images and records are for forensics, which was left out: give one or the other"
@@ -345,7 +344,7 @@ def _measure(
 
 def _learn_reference(normals: Sequence[str | Path], folder: Path) -> list[str]:
     """Keep what normal images look like in the folder of the run; what an earlier try kept stays."""
-    if is_reference(folder):
+    if is_written(folder):
         return []
     learned, rejected = Reference.learn(normals)
     learned.save(folder)

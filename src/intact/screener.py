@@ -84,7 +84,7 @@ class Screener:
     threads: int = 0
     _loaded: list[Model | Ensemble] = field(default_factory=list, repr=False)
     _desk: ExaminerDesk | None = field(default=None, repr=False)
-    _explainer: Explainer | None = field(default=None, repr=False)
+    _explainer: Explainer = field(default_factory=Explainer, repr=False)
 
     @property
     def detectors(self) -> list[str]:
@@ -136,14 +136,13 @@ class Screener:
             cv2.setNumThreads(self.threads)
         if self.models and not self._loaded:
             self._loaded = [load_model(folder) for folder in self.models]
+            self._explainer = Explainer.open(self.reference, self.variants)
         if self.forensics and not self._desk:
             self._desk = ExaminerDesk(
                 self.alpha,
                 Path(self.genuine) if self.genuine else None,
                 Path(self.recorded) if self.recorded else None,
             )
-        if self.models and not self._explainer:
-            self._explainer = Explainer.open(self.reference, self.variants)
 
     def _judge(self, model: Model | Ensemble, opened: Opened, reading: Reading) -> Row:
         """The row of one image and model; a flagged image gets its map and regions."""
@@ -167,7 +166,7 @@ class Screener:
         if reading.pixel and (flagged or self.labelled):
             score_map = model.map(reading, image)
             row["map"] = self._save_map(score_map, opened, model.card.name)
-            if flagged and self._explainer:
+            if flagged:
                 found = find_regions(score_map, image, model.calibration, group)
                 regions = self._explainer.explain(image, found)
                 row["regions"] = [dataclasses.asdict(region) for region in regions]

@@ -116,13 +116,18 @@ def check_place(folder: Path) -> None:
         UsageError: `folder` exists and is not a model.
         OutputError: It cannot be written.
     """
-    if folder.is_file() or (folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir())):
+    if folder.is_file() or (folder.exists() and not is_written(folder) and any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not a model: choose another name for the model")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder.parent).close()
     except OSError as error:
         raise OutputError(f"cannot write the model to {folder}: {error.strerror or error}") from error
+
+
+def is_written(folder: str | Path) -> bool:
+    """Whether `save_folder` wrote to a folder, whatever that holds."""
+    return (Path(folder) / MANIFEST).is_file()
 
 
 def load_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

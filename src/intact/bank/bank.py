@@ -43,7 +43,7 @@ from intact.errors import OutputError, UsageError
 from intact.fit import sample_of, suit_to_machine
 from intact.io import Rejected, Unit, index
 from intact.model import Card, Model
-from intact.store import MANIFEST
+from intact.store import is_written
 
 EYES, MODEL = "eyes", "model"  # folders in that of the bank
 
@@ -224,7 +224,7 @@ class Bank:
 
 def is_bank(folder: str | Path) -> bool:
     """Whether there is a memory bank in a folder."""
-    return (Path(folder) / EYES / MANIFEST).is_file()
+    return is_written(Path(folder) / EYES)
 
 
 def _remove(folder: Path) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from intact.data.transforms import Placement, choose_preparation
 from intact.filters import upsample
 from intact.image import Image
+from intact.model import planes_of
 from intact.nets.features import FrozenFeatures
 
 BACKBONE, LAYERS = "narrow_resnet18", ("layer2", "layer3")
@@ -56,9 +57,7 @@ class Seen:
 def see(image: Image, planes: Sequence[int]) -> list[Seen]:
     """Maps of some planes of an image."""
     preparation = choose_preparation([image], SIZE)
-    limits = preparation.limits(image)
-    prepared = (preparation.prepare(image.plane(i), limits) for i in planes)
-    return [Seen(_maps(square), at) for square, at in prepared]
+    return [Seen(_maps(square), at) for square, at in planes_of(image, preparation, planes)]
 
 
 @torch.no_grad()

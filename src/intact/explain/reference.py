@@ -24,7 +24,7 @@ from intact.errors import InputError, UsageError
 from intact.explain.eyes import GRID, Box, Seen, box_of, normalised, see
 from intact.io import Rejected, Unit, index, read_unit
 from intact.scores import NearNormal
-from intact.store import MANIFEST, load_folder, save_folder
+from intact.store import load_folder, save_folder
 
 IMAGES = 200  # looked at, at most, evenly over those given
 PLANES = 8  # of a volume, evenly
@@ -128,8 +128,3 @@ class Reference:
                 near = NearNormal(name, self.planes[plane], place, 1 - float(best[plane]))
                 found.setdefault(name, near)
         return tuple(found.values())
-
-
-def is_reference(folder: Path) -> bool:
-    """Whether `Reference.save` wrote to a folder."""
-    return (folder / MANIFEST).is_file()

@@ -40,7 +40,7 @@ def side_of(image: Image, plane: int, row: int, column: int) -> str:
     return "patient's left" if off * towards_left > 0 else "patient's right"
 
 
-@lru_cache(maxsize=4)  # an image has several regions on one plane
+@lru_cache(maxsize=1)  # an image has several regions on one plane; more would hold volumes in memory
 def _outline(image: Image, plane: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """The first and last row, and the first and last column, of the patient in a plane."""
     inside = body(image.plane(plane))

@@ -21,7 +21,7 @@ from intact._version import __version__
 from intact.errors import ModelError, UsageError
 from intact.explain.eyes import GRID, SIZE, Box, Seen
 from intact.image import Image
-from intact.store import MANIFEST, load_folder, save_folder
+from intact.store import is_written, load_folder, save_folder
 
 KIND = "variants"
 LIKE = 0.005  # 1 - cosine, up to which two regions look the same; measured in benchmarks/variants.py
@@ -63,7 +63,7 @@ class Variants:
         self.entries: list[Variant] = []
         self._looks: list[Tensor] = []
         self._next = 1
-        if not is_variants(self.folder):
+        if not is_written(self.folder):
             if self.folder.is_dir() and any(self.folder.iterdir()):
                 raise UsageError(
                     f"{folder} holds files, but no marks of normal variants: name another folder"
@@ -131,9 +131,16 @@ class Variants:
         save_folder(self.folder, {"looks": looks}, manifest)
 
 
-def is_variants(folder: str | Path) -> bool:
-    """Whether marks were written to a folder."""
-    return (Path(folder) / MANIFEST).is_file()
+def marks_of(site: str | Path) -> Variants:
+    """The marks of a site, which has some, or had.
+
+    Raises:
+        UsageError: None were ever made.
+        ModelError: The folder is damaged, or holds something else.
+    """
+    if not is_written(site):
+        raise UsageError(f"{site}: there are no marks of normal variants; `intact variant mark` makes them")
+    return Variants(site)
 
 
 def place_of(seen: Seen, box: Box) -> tuple[tuple[float, float], tuple[float, float]]:

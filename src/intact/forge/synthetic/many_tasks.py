@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from scipy.fft import dstn, idstn
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 from torch import Tensor
 
 from intact.forge.synthetic.made import Made
+from intact.forge.synthetic.seamless import solve_box
 
 MOST = 4  # anomalies per image: the first always, each other with probability 1/2
 SIDES = (0.06, 0.8)  # least and greatest side of an anomaly, as a share of the image's
@@ -187,8 +187,7 @@ def seamless(
         ours, theirs = (np.diff(np.pad(one, once, mode="edge"), axis=axis) for one in (host, guest))
         stronger = np.where(both & (np.abs(theirs) > np.abs(ours)), theirs - ours, 0.0)
         divergence += np.diff(stronger, axis=axis)
-    waves = np.ix_(*(2 * np.cos(np.pi * np.arange(1, n + 1) / (n + 1)) - 2 for n in host.shape))
-    return host + idstn(dstn(divergence, type=1) / sum(waves), type=1)
+    return host + solve_box(-divergence, host.ndim)
 
 
 def _neighbours(mask: Bool[ndarray, "*space"], axis: int) -> tuple[ndarray, ndarray]:

@@ -1,4 +1,4 @@
-"""Poisson image editing in rectangles, by sine transforms.
+"""Poisson image editing in rectangles and boxes, by sine transforms.
 
 Pérez, Gangnet, Blake, "Poisson image editing", SIGGRAPH 2003. In a whole rectangle Poisson's
 equation with a known rim is solved at once by the discrete sine transform (type I). For a mask
@@ -58,7 +58,7 @@ def seamless(
         lacking.append(guide(there, np.diff(guest, axis=axis)) - there)
     inside = mask[1:-1, 1:-1]
     right = _divergence(*lacking)
-    blended[..., 1:-1, 1:-1] += _solve_rectangle(right) if inside.all() else _solve(right * inside, inside)
+    blended[..., 1:-1, 1:-1] += solve_box(right) if inside.all() else _solve(right * inside, inside)
     return blended
 
 
@@ -70,7 +70,7 @@ def _solve(right: Planes, inside: Bool[ndarray, "h w"]) -> Planes:
     for _ in range(MOST):
         if np.linalg.norm(residual) <= enough:
             break
-        z = _solve_rectangle(residual) * inside
+        z = solve_box(residual) * inside
         size = float((residual * z).sum())
         direction = z + size / before * direction
         image = _laplacian(direction) * inside
@@ -81,18 +81,18 @@ def _solve(right: Planes, inside: Bool[ndarray, "h w"]) -> Planes:
     return x
 
 
-def _solve_rectangle(right: Planes) -> Planes:
-    """What has the Laplacian `right`, zeros being around."""
-    waves = fft.dstn(right, type=1, axes=(-2, -1), norm="ortho")
-    return fft.idstn(waves / _eigenvalues(*right.shape[-2:]), type=1, axes=(-2, -1), norm="ortho")
+def solve_box(right: Float[ndarray, "*space"], dims: int = 2) -> Float[ndarray, "*space"]:
+    """What, less its neighbours along the last `dims` axes, sums up to `right`; zeros are around."""
+    axes = tuple(range(-dims, 0))
+    waves = fft.dstn(right, type=1, axes=axes, norm="ortho")
+    return fft.idstn(waves / _eigenvalues(*right.shape[-dims:]), type=1, axes=axes, norm="ortho")
 
 
 @lru_cache(maxsize=4096)
-def _eigenvalues(rows: int, columns: int) -> Float[ndarray, "rows columns"]:
-    """Of `_laplacian`, whose eigenvectors are products of sines."""
-    of_rows = 2.0 - 2.0 * np.cos(np.pi * np.arange(1, rows + 1) / (rows + 1))
-    of_columns = 2.0 - 2.0 * np.cos(np.pi * np.arange(1, columns + 1) / (columns + 1))
-    return of_rows[:, None] + of_columns
+def _eigenvalues(*sides: int) -> Float[ndarray, "*space"]:
+    """Of `_laplacian` in any number of dimensions, whose eigenvectors are products of sines."""
+    each = (2.0 - 2.0 * np.cos(np.pi * np.arange(1, n + 1) / (n + 1)) for n in sides)
+    return np.asarray(sum(np.ix_(*each)))
 
 
 def _laplacian(x: Planes) -> Planes:
