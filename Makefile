@@ -17,8 +17,12 @@ check: $(VENV)/.test  ## lint and types
 
 bench: $(VENV)/.test  ## rerun the published numbers; needs INTACT_DATA and INTACT_WEIGHTS
 	$(PY) benchmarks/anomaly.py
+	$(PY) benchmarks/choose.py
 	$(PY) benchmarks/above_floor.py
 	$(PY) benchmarks/sharpness.py
+	OMP_NUM_THREADS=1 $(PY) benchmarks/few_normals.py
+	OMP_NUM_THREADS=1 $(PY) benchmarks/few_shot.py --rounds 100
+	OMP_NUM_THREADS=1 $(PY) benchmarks/volumes.py
 	$(PY) benchmarks/screen_speed.py
 	OMP_NUM_THREADS=1 $(PY) benchmarks/bank.py
 	$(PY) benchmarks/seal_exact.py

@@ -1,23 +1,27 @@
 """Which method, and which methods together, would a user pick who has normal images only? -> rows.
 
-    python benchmarks/choose.py [--most 4]
+    python benchmarks/choose.py
 
 From what `benchmarks/anomaly.py` measured with seed 0; nothing is fitted again. `imitated` is the mean AUROC
-over the imitations of disease made of held-out normals, which is all that the choice knows; `auroc` is that
-of the real disease in the test set, all kinds together, which only judges the choice.
+over the imitations of disease made of held-out normals, which is all that the choice knows; it is empty for
+methods measured before imitations were kept, which cannot be chosen. `auroc` is that of the real disease by
+which the results tell a pack (`tables_anomaly.COLUMNS`), all of it together; it only judges the choice.
 
-- Per pack: what `intact choose` would pick, and by how much the best method there is better (`shortfall`).
+- Per pack: what `intact choose` would pick, and by how much the best of all methods there is better
+  (`shortfall`).
 - `default`: the method with the best mean of `imitated` over the packs.
-- `ensemble`: begun with that one; then, up to --most members, the method that raises the mean of `imitated`
-  most when its surprise joins (`intact.ensemble`), as long as one does. The same members on all packs.
-  Scores are joined as the ensemble does: surprise among the normals that each member held out.
+- Ensembles, by two rules laid down before their AUROC was looked at, the same members on all packs: `unlike`
+  takes the best of each family by `imitated`; `grown` begins with the default and adds the method that
+  raises `imitated` of the whole most, as long as one does. Scores are joined as `intact.ensemble` does:
+  surprise among the normals that each member held out.
 
-Rows go to benchmarks/results/choose.csv: one per pack and method, ensembles among them.
+Rows go to benchmarks/results/choose.csv: one per pack and method, ensembles among them. Those of the pack
+`mean` are over all packs, and tell by how much the ensemble is above the best single method, with the
+interval of the test images.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
 
 from anomaly import PACKS, TINY
+from intact.anomaly import METHODS
+from intact.bench.differences import RESAMPLES
+from intact.bench.resampling import aurocs, draw, interval
 from intact.bench.rows import read_rows
 from intact.bench.run import HELD_OUT, RECORD, SCORES, UNLABELLED
 from intact.choose import tell_apart
@@ -36,11 +43,14 @@ from intact.ensemble import COMBINE, surprise
 from intact.evaluate import NORMAL
 from intact.imitations import UNTOUCHED
 from intact.metrics import auroc
-from results import FOLDER, environment, replace_rows
+from results import FOLDER, environment, replace_rows, spread
+from tables_anomaly import COLUMNS
 
 ROWS = "choose.csv"
 SEED = 0
-DEFAULT = "default"
+MEAN = "mean"
+MOST = 4  # members of an ensemble, as there are families
+CHANCE = 0.5
 Scores = Float[ndarray, "n"]
 
 
@@ -50,20 +60,23 @@ class Known:
 
     Args:
         held_out: Scores of normals that it has not learned from.
-        imitated: By task, of imitations of disease; `UNTOUCHED` among them. nan where none was made.
+        imitated: By task, of imitations of disease; `UNTOUCHED` among them. nan where none was made. Empty,
+            as `held_out` is, where these were not kept.
         test: Of the test images, in one order for all methods.
         abnormal: Which of those are.
+        patients: Whose they are.
     """
 
     held_out: Scores
     imitated: Mapping[str, Scores]
     test: Scores
-    abnormal: ndarray
+    abnormal: Bool[ndarray, "n"]
+    patients: Shaped[ndarray, "n"]
 
     @property
     def guess(self) -> float:
-        """Mean AUROC over the imitations."""
-        return float(np.mean(list(tell_apart(self.imitated).values())))
+        """Mean AUROC over the imitations; nan where there are none."""
+        return float(np.mean(list(tell_apart(self.imitated).values()))) if self.imitated else np.nan
 
     @property
     def auroc(self) -> float:
@@ -71,29 +84,38 @@ class Known:
         return auroc(self.test, self.abnormal)
 
 
+Methods = Mapping[str, Known]
+Packs = Mapping[str, Methods]
+
+
 def known(pack: str) -> dict[str, Known]:
-    """Everything measured of a pack with what the choice needs."""
+    """Everything measured of a pack."""
     found = {}
     for cell in sorted((FOLDER / "anomaly" / pack / "cells").iterdir()):
-        if not (cell / RECORD).exists() or not (cell / UNLABELLED).exists():
-            continue
-        identity = json.loads((cell / RECORD).read_text())["identity"]
-        fields = identity["fields"]
-        if fields["seed"] == SEED and fields.get("backbone") != "narrow_resnet18":
-            found[identity["method"]] = _read(cell)
+        if (cell / RECORD).exists():
+            identity = json.loads((cell / RECORD).read_text())["identity"]
+            fields = identity["fields"]
+            if fields["seed"] == SEED and fields.get("backbone") != "narrow_resnet18":
+                found[identity["method"]] = _read(pack, cell)
     return found
 
 
-def _read(cell: Path) -> Known:
-    tasks: dict[str, dict[int, float]] = {}
-    for row in read_rows(cell / UNLABELLED):
+def _read(pack: str, cell: Path) -> Known:
+    tasks: dict[str, dict[int, float]] = {HELD_OUT: {}}
+    for row in read_rows(cell / UNLABELLED) if (cell / UNLABELLED).exists() else ():
         tasks.setdefault(row["task"], {})[int(row["image"])] = float(row["score"])
     held_out = np.array(list(tasks.pop(HELD_OUT).values()))
-    images = sorted(tasks[UNTOUCHED])
+    images = sorted(tasks.get(UNTOUCHED, ()))
     imitated = {task: np.array([of.get(n, np.nan) for n in images]) for task, of in tasks.items()}
-    rows = sorted(read_rows(cell / SCORES), key=lambda row: row["image"])
-    test = np.array([float(row["score"]) for row in rows])
-    return Known(held_out, imitated, test, np.array([row["kind"] != NORMAL for row in rows]))
+    told = {NORMAL, *(kind for of, kind in COLUMNS if of == pack)}
+    rows = sorted((row for row in read_rows(cell / SCORES) if row["kind"] in told), key=lambda r: r["image"])
+    return Known(
+        held_out,
+        imitated,
+        np.array([float(row["score"]) for row in rows]),
+        np.array([row["kind"] != NORMAL for row in rows]),
+        np.array([int(row["group"]) for row in rows]),
+    )
 
 
 def joined(members: Sequence[Known], combine: str) -> Known:
@@ -103,23 +125,24 @@ def joined(members: Sequence[Known], combine: str) -> Known:
         surprises = [surprise(each, of.held_out) for each, of in zip(scores, members, strict=True)]
         return np.asarray(COMBINE[combine](np.stack(surprises)))
 
-    tasks = members[0].imitated
+    first = members[0]
     return Known(
         join([of.held_out for of in members]),
-        {task: join([of.imitated[task] for of in members]) for task in tasks},
+        {task: join([of.imitated[task] for of in members]) for task in first.imitated},
         join([of.test for of in members]),
-        members[0].abnormal,
+        first.abnormal,
+        first.patients,
     )
 
 
-def grow(packs: Mapping[str, Mapping[str, Known]], names: Sequence[str], most: int) -> list[str]:
-    """Members of the ensemble, chosen by the imitations on all packs."""
+def grown(packs: Packs, names: Sequence[str]) -> list[str]:
+    """Begun with the default; then the method that most helps to tell imitations, as long as one does."""
 
     def guess(members: Sequence[str]) -> float:
         return float(np.mean([joined([of[m] for m in members], "fisher").guess for of in packs.values()]))
 
     members = [max(names, key=lambda name: guess([name]))]
-    while len(members) < most:
+    while len(members) < MOST:
         better = max(set(names) - set(members), key=lambda name: guess([*members, name]), default=None)
         if better is None or guess([*members, better]) <= guess(members):
             break
@@ -127,15 +150,20 @@ def grow(packs: Mapping[str, Mapping[str, Known]], names: Sequence[str], most: i
     return members
 
 
-def rows_of(
-    pack: str, methods: Mapping[str, Known], together: Sequence[str], default: str
-) -> list[dict[str, Any]]:
+def unlike(packs: Packs, names: Sequence[str]) -> list[str]:
+    """Of each family the method that tells imitations best, unless it is blind to them."""
+    guesses = {name: float(np.mean([of[name].guess for of in packs.values()])) for name in names}
+    ranked = sorted((name for name in names if guesses[name] > CHANCE), key=guesses.__getitem__, reverse=True)
+    best: dict[str, str] = {}
+    for name in ranked:
+        best.setdefault(METHODS[name].family, name)
+    return list(best.values())
+
+
+def rows_of(pack: str, methods: Methods, together: Methods, default: str) -> list[dict[str, Any]]:
     """One row per method, and one per way to join the ensemble's members."""
     best = max(of.auroc for of in methods.values())
-    picked = max(methods, key=lambda name: methods[name].guess)
-    entries = dict(methods)
-    for combine in COMBINE if len(together) > 1 else ():
-        entries[f"{'+'.join(together)} ({combine})"] = joined([methods[m] for m in together], combine)
+    picked = max(choosable(methods), key=lambda name: methods[name].guess)
     return [
         {
             "pack": pack,
@@ -144,29 +172,74 @@ def rows_of(
             "auroc": of.auroc,
             "shortfall": best - of.auroc,
             "picked": int(name == picked),
-            DEFAULT: int(name == default),
+            "default": int(name == default),
             "methods": len(methods),
         }
-        | environment()
-        for name, of in entries.items()
+        for name, of in {**methods, **together}.items()
     ]
+
+
+def means(packs: Packs, together: Packs, default: str) -> list[dict[str, Any]]:
+    """Over all packs: the methods measured on each, and the ensembles beside the best of them."""
+
+    def mean(of: Packs, name: str) -> float:
+        return float(np.mean([methods[name].auroc for methods in of.values()]))
+
+    single = {name: mean(packs, name) for name in in_all(packs)}
+    best = max(single, key=lambda name: single[name])
+    rows = []
+    for of, name in [(packs, name) for name in single] + [(together, name) for name in in_all(together)]:
+        value, gains = mean(of, name), [gained(of[pack][name], packs[pack][best]) for pack in packs]
+        rows.append({
+            "pack": MEAN,
+            "method": name,
+            "imitated": float(np.mean([methods[name].guess for methods in of.values()])),
+            "auroc": value,
+            "shortfall": single[best] - value,
+            "default": int(name == default),
+            "methods": len(single),
+            "best": best,
+        } | spread("above", interval(value - single[best], np.mean(gains, axis=0))))  # fmt: skip
+    return rows
+
+
+def choosable(methods: Methods) -> dict[str, Known]:
+    """Those with imitations."""
+    return {name: of for name, of in methods.items() if of.imitated}
+
+
+def in_all(packs: Packs) -> list[str]:
+    """Names that every pack has."""
+    return sorted(set.intersection(*(set(methods) for methods in packs.values())))
+
+
+def gained(one: Known, other: Known) -> Float[ndarray, "resamples"]:
+    """By how much one method is above another on resampled test images."""
+    counts = draw(one.patients, one.abnormal, RESAMPLES)
+    return aurocs(one.test, one.abnormal, counts) - aurocs(other.test, one.abnormal, counts)
 
 
 def main() -> None:
     """Tell what would be chosen, and how good that is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--most", type=int, default=4, help="members of the ensemble")
-    parser.add_argument("--packs", nargs="+", default=[*PACKS, TINY])
-    asked = parser.parse_args()
-    packs = {pack: of for pack in asked.packs if (of := known(pack))}
-    common = sorted(set.intersection(*(set(of) for of in packs.values())))
-    default, *others = grow(packs, common, asked.most)
-    for pack, methods in packs.items():
-        rows = rows_of(pack, methods, [default, *others], default)
-        replace_rows(ROWS, {"pack": pack}, rows)
-        for row in sorted(rows, key=lambda row: -row["imitated"]):
-            marks = " picked" * row["picked"] + " default" * row[DEFAULT]
-            print(f"{pack:15} {row['method']:40} {row['imitated']:.3f} {row['auroc']:.3f}{marks}")
+    packs = {pack: known(pack) for pack in (*PACKS, TINY)}
+    common = in_all({pack: choosable(methods) for pack, methods in packs.items()})
+    ensembles = {
+        f"{'+'.join(members)} ({way})": (members, way)
+        for members in (unlike(packs, common), grown(packs, common))
+        for way in COMBINE
+        if len(members) > 1
+    }
+    together = {
+        pack: {name: joined([methods[m] for m in members], way) for name, (members, way) in ensembles.items()}
+        for pack, methods in packs.items()
+    }
+    default = grown(packs, common)[0]
+    tables = {pack: rows_of(pack, packs[pack], together[pack], default) for pack in packs}
+    for pack, rows in {**tables, MEAN: means(packs, together, default)}.items():
+        replace_rows(ROWS, {"pack": pack}, [row | environment() for row in rows])
+        for row in sorted(rows, key=lambda row: -row["auroc"]):
+            marks = " picked" * row.get("picked", 0) + " default" * row["default"]
+            print(f"{pack:15} {row['method']:50} {row['imitated']:.3f} {row['auroc']:.3f}{marks}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import tables_choose
 import tables_few
 from intact.anomaly import METHODS
 from results import page, plain, read_rows, table
@@ -218,6 +219,47 @@ def remembered() -> str:
     )
 
 
+def volumes() -> str:
+    """Ways to look at volumes, side by side."""
+    rows = read_rows("volumes.csv")
+    if not rows:
+        return ""
+    body = [
+        [
+            row["way"],
+            auroc(row | {"seeds": "1"}),
+            *(f"{float(row[name]):.0f}" for name in ("fit_s", "screen_s")),
+        ]
+        for row in rows
+    ]
+    return page(
+        "## Volumes",
+        f"CT phantoms, {rows[0]['learned_from']} to learn from (fewer where some are held out) and "
+        f"{rows[0]['tested']} to test, half of those with one lesion of some millimetres; no set of real "
+        "volumes with lesions was at hand, so this says how the ways compare, not how well they do on "
+        "patients (`benchmarks/volumes.py`).",
+        table(["", "AUROC of volumes (95 % interval)", "seconds to fit", "to screen"], body),
+    )
+
+
+def variants() -> str:
+    """What a mark of a normal variant lets pass."""
+    rows = [row for row in read_rows("variants.csv") if row["used"] == "1"]
+    if not rows:
+        return ""
+    body = [
+        [plain(row["pack"]), row["images"], *(f"{float(row[name]):.1%}" for name in ("again", "others"))]
+        for row in rows
+    ]
+    return page(
+        "## Marked as normal variants",
+        "Suspicious regions marked one by one (`intact variant mark`): how often the mark then lets pass the "
+        "same region seen again (moved by pixels, brighter, noisier), and, which is what it costs, another "
+        "patient's flagged region at the same place (`benchmarks/variants.py`).",
+        table(["", "images flagged", "the same again", "others at its place"], body),
+    )
+
+
 def everything() -> str:
     """The page of results."""
     return page(
@@ -243,7 +285,10 @@ def everything() -> str:
         ladder(),
         "## False alarms",
         false_alarms(),
+        tables_choose.everything(),
         tables_few.everything(COLUMNS),
+        volumes(),
+        variants(),
         "## Speed and memory",
         speed(),
         screened(),
