@@ -323,6 +323,7 @@ def summary() -> str:
         "Real images, learned from the pack's normals only, every method with its defaults. The best of many "
         "owes a part to luck; benign findings on lung CT stay near chance.",
         table(["AUROC (95 % interval)", *(plain(f"{pack} {kind}") for pack, kind in COLUMNS)], body),
+        tables_choose.in_short(),
         screened(),
         "[All methods, false alarms, costs, and the same methods in anomalib and in their authors' "
         "code](docs/results/anomaly.md).",

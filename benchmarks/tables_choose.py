@@ -58,6 +58,20 @@ def over_all_packs() -> str:
     )
 
 
+def in_short() -> str:
+    """The ensemble in a sentence."""
+    rows = [row for row in read_rows("choose.csv") if row["pack"] == MEAN]
+    several = [row for row in rows if row["method"].endswith("(fisher)")]  # the way of `intact fit`
+    if not several:
+        return ""
+    chosen = max(several, key=lambda row: float(row["imitated"]))
+    return (
+        f"Several together, chosen without labels: {_name(chosen)} has a mean AUROC over the packs of "
+        f"{float(chosen['auroc']):.3f}, {_beside(chosen)} beside the best single method, "
+        f"`{chosen['best']}`."
+    )
+
+
 def _name(row: dict[str, str]) -> str:
     members, _, way = row["method"].partition(" ")
     name = " + ".join(f"`{member}`" for member in members.split("+"))

@@ -146,7 +146,7 @@ def fit(
 
     Whole patients are held out to calibrate p-values, or to measure; no detector ever learns from
     disease labels. Examples: `intact fit normals/ -o model`,
-    `intact fit normals/ -o model --method patchcore --method ganomaly`,
+    `intact fit normals/ -o model --method patchcore --method skip_ts`,
     `intact fit few_normals/ --start start -o model`,
     `intact fit images/ --masks lungs=masks/ -o lung_model`,
     `intact fit normal/ pneumonia/ --classes -o classifier`,

@@ -7,7 +7,7 @@ at hand.
 
 Differs from that code: by default one network, of whose five tasks one is only used to tell when it is best,
 instead of an ensemble in which every task is left out once (`left_out` with all five gives it); a smaller
-and shallower network and 300 steps instead of some ten thousand; places as channels without Fourier
+and shallower network and 1,000 steps instead of some ten thousand; places as channels without Fourier
 features; the task left out is seen in images that are learned from, too; no reflections; changes count
 from 0.05 of the range, where theirs count from a fifth of the deviation. See also the maker of the
 anomalies, `intact.forge.synthetic.many_tasks`.
@@ -53,7 +53,7 @@ class ManyTasks(Detector):
     batch: int = 8  # most images in a step
     checks: int = 10  # how often the task left out tells whether the network is the best so far
     pooling: str = "top"  # mean, max or top
-    steps: int = 300
+    steps: int = 1000
     lr: float = 1e-3
     seed: int = 0
 
