@@ -29,11 +29,11 @@ import intact
 from intact.anomaly import METHODS
 from intact.bench.differences import compare
 from intact.bench.measures import RESAMPLES, by_kind
-from intact.bench.resampling import aurocs, draw, interval
 from intact.data.cache import Batches
 from intact.evaluate import NORMAL
 from intact.fit import BATCH
 from intact.metrics import Interval, auroc
+from intact.metrics.resampling import aurocs, draw, interval
 from intact.model import planes_of
 from intact.start import Start
 from results import environment, replace_rows, spread

@@ -33,9 +33,9 @@ from intact.bench.cells import look_up
 from intact.bench.differences import RESAMPLES
 from intact.bench.measures import Scored, by_kind
 from intact.bench.packs import open_packs
-from intact.bench.resampling import draw, interval
 from intact.evaluate import NORMAL
 from intact.metrics import auroc
+from intact.metrics.resampling import draw, interval
 from results import FOLDER, environment, replace_rows, spread
 
 SHARPNESS = 2  # which of the three numbers is the mean gradient

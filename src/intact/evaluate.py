@@ -24,12 +24,13 @@ from intact.metrics.localisation import (
     pixel_average_precision,
     shrink_mask,
 )
+from intact.metrics.pixel_counts import PixelCounts
+from intact.metrics.resampling import draw, interval
 from intact.metrics.statistics import Interval, binomial_interval, bootstrap
 
 NORMAL = "good"
 MASK_SIDE = 128  # longest side at which pixel metrics are computed
 RESAMPLES = 1000
-PIXEL_RESAMPLES = 100  # each sorts every pixel
 
 Triple = list[float]
 
@@ -110,9 +111,11 @@ def _pixel(detector: str, rows: list[Row], masks: dict[str, Path], out: Path) ->
     """Localisation over all images with a map: those with a mask, and the normal ones."""
     maps: list[NDArray[np.float32]] = []
     truth: list[NDArray[np.bool_]] = []
-    for row in rows:
-        if row["map"] is None or (row["label"] != NORMAL and row["path"] not in masks):
-            continue
+    patients: list[str] = []
+    used = [
+        row for row in rows if row["map"] is not None and (row["label"] == NORMAL or row["path"] in masks)
+    ]
+    for row, patient in zip(used, _patients(used), strict=True):
         score_map = read(out / row["map"]).pixels
         mask = np.zeros(score_map.shape, bool)
         if row["path"] in masks:
@@ -121,20 +124,22 @@ def _pixel(detector: str, rows: list[Row], masks: dict[str, Path], out: Path) ->
             small = (min(MASK_SIDE, plane.shape[0]), min(MASK_SIDE, plane.shape[1]))
             maps.append(resize(plane, small, order=1, anti_aliasing=True, preserve_range=True))
             truth.append(shrink_mask(lesion, small))
+            patients.append(patient)
     if not any(mask.any() for mask in truth) or all(mask.any() for mask in truth):
         return None
-    stacked, masked = np.stack(maps), np.stack(truth)
-    has_lesion: NDArray[np.bool_] = np.any(masked, axis=(1, 2))
-
-    def measure(metric: Callable[..., float]) -> Triple:
-        return _triple(bootstrap(metric, stacked, masked, strata=has_lesion, resamples=PIXEL_RESAMPLES))
-
+    stacked, masked, whose = np.stack(maps), np.stack(truth), np.array(patients)
+    pixels = PixelCounts.of(stacked, masked, whose)
+    drawn = draw(whose, np.asarray(masked.any(axis=(1, 2))), RESAMPLES)
     return {
         "detector": detector,
-        "n": len(masked),
-        "aupro": measure(aupro),
-        "pixel_ap": measure(pixel_average_precision),
-        "dice_at_5_fpr": measure(dice_at_normal_fpr),
+        "n": len(used),
+        "aupro": _triple(interval(aupro(stacked, masked), pixels.aupro(drawn))),
+        "pixel_ap": _triple(
+            interval(pixel_average_precision(stacked, masked), pixels.average_precision(drawn))
+        ),
+        "dice_at_5_fpr": _triple(
+            interval(dice_at_normal_fpr(stacked, masked), pixels.dice_at_normal_fpr(drawn))
+        ),
     }
 
 

@@ -19,7 +19,6 @@ from intact.bench.cells import Cell, Entrant, Failed, look_up, reason
 from intact.bench.differences import compare, differences
 from intact.bench.measures import Scored, by_kind, decide
 from intact.bench.packs import open_packs
-from intact.bench.resampling import aurocs, average_precisions, draw, interval
 from intact.bench.results import tell
 from intact.bench.rows import read_rows, write_rows
 from intact.bench.run import HELD_OUT, UNLABELLED, Task, measure, peak_memory
@@ -27,6 +26,7 @@ from intact.bench.summary import summarise
 from intact.errors import UsageError
 from intact.imitations import CLOUD, TASKS, UNTOUCHED
 from intact.metrics import auroc, average_precision, bootstrap, paired_bootstrap
+from intact.metrics.resampling import aurocs, average_precisions, draw, interval
 from intact.report.reported import REPORTED
 from made_bench import KINDS, PATIENT, made_cell, write_pack
 

@@ -52,3 +52,23 @@ def test_masks_are_found_by_kind_and_name_and_measured(tmp_path):
     assert pixel["n"] == 4
     assert pixel["aupro"][0] == pytest.approx(1.0, abs=1e-6)
     assert pixel["pixel_ap"][0] == pytest.approx(1.0)
+
+
+def test_planes_of_a_volume_are_one_image_drawn_as_a_whole(tmp_path):
+    """Two volumes of each kind: of lesions' planes, one is found and one is not."""
+    rows, rng = [], np.random.default_rng(0)
+    (tmp_path / "out" / "maps").mkdir(parents=True)
+    masks = {}
+    for i, kind in enumerate(["good", "good", "blob", "blob"]):
+        score_map, mask = rng.random((6, 16, 16)).astype(np.float32), np.zeros((6, 16, 16), np.uint8)
+        if kind == "blob":
+            mask[1:5, 4:8, 4:8] = 1
+            score_map[mask > 0] += 5 * (i == 2)
+            masks[f"{i}"] = tmp_path / f"{i}_mask.nii.gz"
+            intact.write(Image(mask), masks[f"{i}"])
+        intact.write(Image(score_map), tmp_path / "out" / "maps" / f"{i}.nii.gz")
+        rows.append(row(f"{i}", kind, float(i), score_map=f"maps/{i}.nii.gz"))
+    (pixel,) = evaluate_findings(rows, masks, tmp_path / "out", 0.05)["pixel"]
+    assert pixel["n"] == 4
+    low, high = pixel["aupro"][1:]
+    assert low < 0.4 and high > 0.95  # both volumes may be drawn twice; single planes would even out

@@ -18,7 +18,6 @@ from intact.bench.forensics_leaks import audit, refuse_leaks
 from intact.bench.forensics_make import MARK, Asked, bin_of, make_pack
 from intact.bench.forensics_splits import folds_of, leave_one_operator_out
 from intact.bench.forensics_summary import BASELINE, Examined, called, sensitivities, summarise
-from intact.bench.resampling import draw
 from intact.bench.rows import read_rows
 from intact.errors import UsageError
 from intact.forensics import METHODS, Examiner
@@ -26,6 +25,7 @@ from intact.forensics.base import Evidence
 from intact.image import Identity, Image
 from intact.io import write
 from intact.metrics import auroc, bootstrap, sensitivity_at_specificity
+from intact.metrics.resampling import draw
 from intact.metrics.tampering import Confusion, PixelScores, over_forged, pixel_scores
 
 SIDE = 96

@@ -16,9 +16,9 @@ from numpy import ndarray
 
 from intact.bench.forensics_cases import Case
 from intact.bench.measures import spread_out
-from intact.bench.resampling import interval
 from intact.bench.rows import Row
 from intact.findings import Row as Finding
+from intact.metrics.resampling import interval
 from intact.metrics.tampering import Confusion, PixelScores, false_area
 
 RESAMPLES = 1000

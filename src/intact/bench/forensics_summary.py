@@ -24,7 +24,6 @@ from intact.bench.forensics_cases import PLAIN, Case
 from intact.bench.forensics_make import BINS, bin_of
 from intact.bench.forensics_places import constant, filled, known_truths, places
 from intact.bench.measures import spread_out
-from intact.bench.resampling import aurocs, average_precisions, draw, interval
 from intact.bench.rows import Row
 from intact.findings import Row as Finding
 from intact.metrics import (
@@ -35,6 +34,7 @@ from intact.metrics import (
 )
 from intact.metrics.decisions import false_alarms_per_1000
 from intact.metrics.detection import ends_of_ties
+from intact.metrics.resampling import aurocs, average_precisions, draw, interval
 from intact.scores import normals_needed
 
 RESAMPLES = 1000

@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 
-from intact.bench.resampling import aurocs, average_precisions, draw, interval
 from intact.bench.rows import Row
 from intact.evaluate import NORMAL
 from intact.metrics import (
@@ -28,6 +27,7 @@ from intact.metrics import (
     partial_auroc,
     sensitivity_at_specificity,
 )
+from intact.metrics.resampling import aurocs, average_precisions, draw, interval
 from intact.scores import normals_needed
 
 ALL = "all"  # every kind of finding together

@@ -62,7 +62,7 @@ def aupro(maps: Maps, masks: Masks, max_fpr: float = 0.3) -> float:
     _check(maps, masks)
     order = np.argsort(-maps.ravel())
     last = detection.ends_of_ties(maps.ravel()[order])
-    overlap = np.cumsum(_region_weights(masks).ravel()[order])[last]
+    overlap = np.cumsum(region_weights(masks).ravel()[order])[last]
     background = np.cumsum(~masks.ravel()[order])[last]
     return (
         detection.area_up_to(
@@ -144,16 +144,7 @@ def shrink_mask(
     return _any_within(_any_within(mask, shape[0], axis=-2), shape[1], axis=-1)
 
 
-def _any_within(mask: NDArray[np.bool_], cells: int, axis: int) -> NDArray[np.bool_]:
-    """Split an axis into cells and say which of them hold a True value."""
-    size = mask.shape[axis]
-    first = np.arange(cells) * size // cells
-    end = -(-np.arange(1, cells + 1) * size // cells)
-    seen = np.insert(np.cumsum(mask, axis=axis), 0, 0, axis=axis)  # how many True before index i
-    return np.asarray(seen.take(end, axis=axis) > seen.take(first, axis=axis))
-
-
-def _region_weights(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
+def region_weights(masks: Masks) -> Float[np.ndarray, "n h w"]:
     """1 / (pixels of the lesion x number of lesions) on lesions, 0 elsewhere."""
     from scipy.ndimage import label
 
@@ -164,6 +155,15 @@ def _region_weights(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
     weights = 1.0 / (np.maximum(sizes, 1) * count)
     weights[0] = 0.0
     return np.asarray(weights[regions])
+
+
+def _any_within(mask: NDArray[np.bool_], cells: int, axis: int) -> NDArray[np.bool_]:
+    """Split an axis into cells and say which of them hold a True value."""
+    size = mask.shape[axis]
+    first = np.arange(cells) * size // cells
+    end = -(-np.arange(1, cells + 1) * size // cells)
+    seen = np.insert(np.cumsum(mask, axis=axis), 0, 0, axis=axis)  # how many True before index i
+    return np.asarray(seen.take(end, axis=axis) > seen.take(first, axis=axis))
 
 
 def _check(maps: NDArray[Any], masks: NDArray[np.bool_]) -> None:
