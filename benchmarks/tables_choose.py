@@ -53,7 +53,7 @@ def over_all_packs() -> str:
     return page(
         "Means over the packs. The default is the method with the highest AUROC on imitations; an ensemble's "
         "members are chosen by them too, and are the same on all packs. Last column: beside the single "
-        f"method that real disease likes best, `{best}`, with the 95 % interval of the test images.",
+        f"method that finds real disease best, `{best}`, with the 95 % interval of the test images.",
         table(["", "AUROC, imitations", "AUROC, disease", "above the best single"], body),
     )
 
