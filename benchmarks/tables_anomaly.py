@@ -235,8 +235,8 @@ def volumes() -> str:
     return page(
         "## Volumes",
         f"CT phantoms, {rows[0]['learned_from']} to learn from (fewer where some are held out) and "
-        f"{rows[0]['tested']} to test, half of those with one lesion of some millimetres; no set of real "
-        "volumes with lesions was at hand, so this says how the ways compare, not how well they do on "
+        f"{rows[0]['tested']} with one lesion of some millimetres to test, and as many without; no set of "
+        "real volumes with lesions was at hand, so this says how the ways compare, not how well they do on "
         "patients (`benchmarks/volumes.py`).",
         table(["", "AUROC of volumes (95 % interval)", "seconds to fit", "to screen"], body),
     )
