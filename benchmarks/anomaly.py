@@ -37,10 +37,10 @@ from intact.bench.differences import compare
 from intact.bench.measures import by_kind
 from intact.bench.packs import Pack, open_packs
 from intact.bench.results import tell
-from intact.bench.rows import Row, read_rows, write_rows
 from intact.evaluate import NORMAL
 from intact.filters import local_mean
 from intact.nets.features import FrozenFeatures
+from intact.rows import Row, read_rows, write_rows
 from pneumoniamnist_pack import write_pack
 from results import FOLDER, environment, replace_rows, spread
 

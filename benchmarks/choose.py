@@ -35,7 +35,6 @@ from numpy import ndarray
 from anomaly import PACKS, TINY
 from intact.anomaly import METHODS
 from intact.bench.differences import RESAMPLES
-from intact.bench.rows import read_rows
 from intact.bench.run import HELD_OUT, RECORD, SCORES, UNLABELLED
 from intact.choose import tell_apart
 from intact.ensemble import COMBINE, surprise
@@ -43,6 +42,7 @@ from intact.evaluate import NORMAL
 from intact.imitations import UNTOUCHED
 from intact.metrics import auroc
 from intact.metrics.resampling import aurocs, draw, interval
+from intact.rows import read_rows
 from results import FOLDER, environment, replace_rows, spread
 from tables_anomaly import COLUMNS
 

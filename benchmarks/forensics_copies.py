@@ -25,10 +25,10 @@ import numpy as np
 
 from forensics_packs import GENUINE, evenly
 from intact import read
-from intact.bench.forensics_after import parse_after
 from intact.errors import UsageError
 from intact.forensics import METHODS, Examiner
 from intact.forge import CopyMove
+from intact.forge.after import parse_after
 from intact.image import Image
 from intact.metrics import auroc, binomial_interval
 from intact.metrics.tampering import Confusion, pixel_scores

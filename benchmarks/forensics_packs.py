@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 
 import intact
-from intact.bench.forensics_cases import write_cases
-from intact.bench.rows import Row
+from intact.forge.cases import write_cases
 from intact.image import Image
 from intact.io import write
+from intact.rows import Row
 
 GENUINE = {  # folders of genuine images, to be forged here
     "brain_mri": "test/good",

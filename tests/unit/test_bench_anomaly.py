@@ -20,7 +20,6 @@ from intact.bench.differences import compare, differences
 from intact.bench.measures import Scored, by_kind, decide
 from intact.bench.packs import open_packs
 from intact.bench.results import tell
-from intact.bench.rows import read_rows, write_rows
 from intact.bench.run import HELD_OUT, UNLABELLED, Task, measure, peak_memory
 from intact.bench.summary import summarise
 from intact.errors import UsageError
@@ -28,6 +27,7 @@ from intact.imitations import CLOUD, TASKS, UNTOUCHED
 from intact.metrics import auroc, average_precision, bootstrap, paired_bootstrap
 from intact.metrics.resampling import aurocs, average_precisions, draw, interval
 from intact.report.reported import REPORTED
+from intact.rows import read_rows, write_rows
 from made_bench import KINDS, PATIENT, made_cell, write_pack
 
 SMALL = {"padim": {"backbone": "narrow_resnet18", "size": 64, "features": 20}, "ae": {"size": 32, "steps": 8}}

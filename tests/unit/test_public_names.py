@@ -35,7 +35,7 @@ FLOORS = (
         "digest",
         "configure",
     },
-    {"io", "store", "report", "engine", "findings"},
+    {"io", "rows", "store", "report", "engine", "findings"},
     {"data", "nets"},
     {"anomaly", "segment", "forge", "forensics", "classify", "model", "regions", "imitations", "start"},
     {

@@ -32,9 +32,9 @@ from intact.anomaly import METHODS
 from intact.bench.cells import Cell, Entrant, Failed, Measured, look_up, measure
 from intact.bench.packs import open_packs
 from intact.bench.results import Benched, tell
-from intact.bench.rows import make_folder
 from intact.configure import configure
 from intact.errors import UsageError
+from intact.rows import make_folder
 
 FIRST = "patchcore"  # what `intact fit` takes by default; the reference where none is named
 

@@ -30,11 +30,11 @@ from intact._version import __version__
 from intact.anomaly import METHODS
 from intact.bench.measures import Scored
 from intact.bench.packs import Pack
-from intact.bench.rows import make_folder, read_rows
 from intact.bench.run import RECORD, SCORES, Task
 from intact.configure import configure
 from intact.fit import suit_to_machine
 from intact.io.atomic import sweep
+from intact.rows import make_folder, read_rows
 from intact.store import file_digest
 
 LAST_WORDS = 20_000  # bytes of what a process says that are read

@@ -24,10 +24,10 @@ from numpy import ndarray
 from intact import progress
 from intact.bench.cells import Measured
 from intact.bench.measures import Scored, by_kind
-from intact.bench.rows import Row
 from intact.evaluate import NORMAL
 from intact.metrics import auroc, benjamini_hochberg
 from intact.metrics.resampling import aurocs, draw, interval
+from intact.rows import Row
 
 RESAMPLES = 2000
 Q = 0.05  # accepted share of false discoveries

@@ -1,6 +1,6 @@
 """`intact bench forensics`: which examiner finds which forgery, how small, and with how many false alarms.
 
-Cases are made from genuine images (`forensics_make`), or come as a pack with masks. Before anything is
+Cases are made from genuine images (`intact.forge.pack`), or come as a pack with masks. Before anything is
 measured, an audit tries to tell the classes apart without looking for forgeries (`forensics_leaks`),
 and refuses packs where that is possible. Then every method examines every case at its own resolution;
 rows are kept in OUT/cells as they are made, so a run that was stopped goes on, and one more method
@@ -21,23 +21,23 @@ from typing import Any
 
 from intact import progress
 from intact._version import __version__
-from intact.bench.forensics_after import parse_after
-from intact.bench.forensics_cases import Case, digest, read_cases
 from intact.bench.forensics_leaks import Audit, audit, refuse_leaks
-from intact.bench.forensics_make import Asked, make_pack
 from intact.bench.forensics_measure import Worker
-from intact.bench.forensics_splits import folds_of
 from intact.bench.forensics_summary import Examined, summarise
 from intact.bench.forensics_tell import tell
-from intact.bench.rows import Row, make_folder, write_rows
 from intact.configure import configure
 from intact.engine import local
 from intact.errors import UsageError
 from intact.findings import Findings
 from intact.forensics import METHODS
 from intact.forge import KINDS, SERIES_KINDS
+from intact.forge.after import parse_after
+from intact.forge.cases import Case, digest, read_cases
+from intact.forge.folds import folds_of
+from intact.forge.pack import Asked, make_pack
 from intact.io.atomic import put
 from intact.model import batched
+from intact.rows import Row, make_folder, write_rows
 
 TIMEOUT = 600.0  # seconds that one method may take on one image
 SAME = {name: name for name in ("pack", "method", "fields", "intact")}

@@ -20,14 +20,14 @@ from sklearn.tree import DecisionTreeClassifier
 
 from intact import progress
 from intact.bench import forensics_traits as traits
-from intact.bench.forensics_cases import Case, middle_plane
-from intact.bench.forensics_splits import folds_of
-from intact.bench.rows import Row
 from intact.errors import UsageError
+from intact.forge.cases import Case, middle_plane
+from intact.forge.folds import folds_of
 from intact.image import Image
 from intact.io import read
 from intact.metrics import auroc
 from intact.metrics.resampling import aurocs, draw, interval
+from intact.rows import Row
 
 AUDITS = ("format and header", "size", "histogram", "corners and centre", "compression and noise")
 RESAMPLES = 2000

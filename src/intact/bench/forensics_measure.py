@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Float, UInt8
 from numpy import ndarray
 
-from intact.bench.forensics_cases import Case
 from intact.configure import configure
 from intact.errors import InputError, UsageError
 from intact.findings import Row
 from intact.forensics import METHODS
 from intact.forensics.base import Evidence
+from intact.forge.cases import Case
 from intact.image import Image
 from intact.io import read
 from intact.metrics.tampering import FORGED, SOURCE, Confusion, judged, pixel_scores

@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from intact.bench.forensics_cases import Case
 from intact.bench.measures import spread_out
-from intact.bench.rows import Row
 from intact.findings import Row as Finding
+from intact.forge.cases import Case
 from intact.metrics.resampling import interval
 from intact.metrics.tampering import Confusion, PixelScores, false_area
+from intact.rows import Row
 
 RESAMPLES = 1000
 MODES = {"target": "", "both": "_with_source"}  # and what its columns end in

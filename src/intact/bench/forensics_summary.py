@@ -20,12 +20,11 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from intact import progress
-from intact.bench.forensics_cases import PLAIN, Case
-from intact.bench.forensics_make import BINS, bin_of
 from intact.bench.forensics_places import constant, filled, known_truths, places
 from intact.bench.measures import spread_out
-from intact.bench.rows import Row
 from intact.findings import Row as Finding
+from intact.forge.cases import PLAIN, Case
+from intact.forge.pack import BINS, bin_of
 from intact.metrics import (
     auroc,
     average_precision,
@@ -35,6 +34,7 @@ from intact.metrics import (
 from intact.metrics.decisions import false_alarms_per_1000
 from intact.metrics.detection import ends_of_ties
 from intact.metrics.resampling import aurocs, average_precisions, draw, interval
+from intact.rows import Row
 from intact.scores import normals_needed
 
 RESAMPLES = 1000

@@ -10,18 +10,18 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from intact.bench.forensics_cases import Case
 from intact.bench.forensics_leaks import AUDITS, CHANCE, Audit
 from intact.bench.forensics_measure import THRESHOLD
-from intact.bench.forensics_splits import FOLDS, leave_one_operator_out
 from intact.bench.forensics_summary import BASELINE, RESAMPLES, Examined
-from intact.bench.rows import Row, write_rows
 from intact.bench.tables import table
 from intact.forensics import METHODS
+from intact.forge.cases import Case
+from intact.forge.folds import FOLDS, leave_one_operator_out
 from intact.io.atomic import put
 from intact.metrics.tampering import SMALL_SHARE
 from intact.report.forensics import Told, cell, columns_of, title_of, write_page
 from intact.report.words import plural, rate
+from intact.rows import Row, write_rows
 
 
 def tell(

@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 
-from intact.bench.rows import Row
 from intact.evaluate import NORMAL
 from intact.metrics import (
     Interval,
@@ -28,6 +27,7 @@ from intact.metrics import (
     sensitivity_at_specificity,
 )
 from intact.metrics.resampling import aurocs, average_precisions, draw, interval
+from intact.rows import Row
 from intact.scores import normals_needed
 
 ALL = "all"  # every kind of finding together

@@ -14,12 +14,12 @@ from intact.anomaly import METHODS
 from intact.bench.cells import Entrant, Failed, Measured
 from intact.bench.differences import differences
 from intact.bench.protocol import protocol
-from intact.bench.rows import Row, write_rows
 from intact.bench.summary import rows_of, summarise
 from intact.bench.tables import markdown
 from intact.evaluate import NORMAL
 from intact.io.atomic import put
 from intact.report.bench import Comparison, write_comparison
+from intact.rows import Row, write_rows
 
 
 @dataclass(frozen=True, eq=False)

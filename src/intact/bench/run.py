@@ -25,7 +25,6 @@ import torch
 
 from intact import progress
 from intact.bench.measures import Scored, localise, rank
-from intact.bench.rows import Row, write_rows
 from intact.bench.scoring import score_test_images, within
 from intact.choose import read_some_of
 from intact.data.cache import PlaneCache
@@ -35,6 +34,7 @@ from intact.imitations import score_imitations
 from intact.io.atomic import put
 from intact.model import Model
 from intact.report.words import plural
+from intact.rows import Row, write_rows
 from intact.store import file_digest
 
 MIB = 2**20

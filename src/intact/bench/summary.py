@@ -16,9 +16,9 @@ from numpy import ndarray
 from intact import progress
 from intact.bench.cells import Measured
 from intact.bench.measures import RESAMPLES, by_kind, decide, spread_out
-from intact.bench.rows import Row
 from intact.evaluate import NORMAL
 from intact.metrics.resampling import Statistic, aurocs, average_precisions, draw, interval
+from intact.rows import Row
 
 METRICS: dict[str, Statistic] = {"auroc": aurocs, "average_precision": average_precisions}
 COSTS = ("fit_s", "images_per_s", "peak_mib", "imported_mib", "model_mib")

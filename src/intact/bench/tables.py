@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from intact.bench.rows import Row
 from intact.report.bench import Comparison, alarms, difference, in_order, kinds_of
 from intact.report.reported import DOI, REPORTED, SETS, SOURCE
 from intact.report.words import DASH, interval, number, rate
+from intact.rows import Row
 
 HEAD = (
     "method",

@@ -30,7 +30,6 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 
 from intact import progress
-from intact.bench.rows import Row, read_rows
 from intact.data.splits import look_alikes
 from intact.errors import UsageError
 from intact.image import Image
@@ -39,6 +38,7 @@ from intact.io.atomic import put
 from intact.io.discover import stem_of
 from intact.io.walk import files
 from intact.metrics.tampering import BORDER, FORGED
+from intact.rows import Row, read_rows
 from intact.store import file_digest
 
 LISTS = ("cases.csv", "cases.json")

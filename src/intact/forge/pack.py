@@ -26,17 +26,17 @@ from numpy import ndarray
 
 from intact import progress
 from intact._version import __version__
-from intact.bench.forensics_after import After
-from intact.bench.forensics_cases import GENUINE, LISTS, PLAIN, about, patients_of, write_cases
-from intact.bench.forensics_splits import folds_of
-from intact.bench.rows import Row, make_folder
 from intact.configure import configure
 from intact.errors import InputError, UsageError
 from intact.forge import KINDS, Forger, Forgery
+from intact.forge.after import After
 from intact.forge.base import FEW
+from intact.forge.cases import GENUINE, LISTS, PLAIN, about, patients_of, write_cases
+from intact.forge.folds import folds_of
 from intact.image import Image
 from intact.io import Rejected, Unit, index, read_unit, stems, write, write_series
 from intact.io.atomic import put
+from intact.rows import Row, make_folder
 from intact.store import file_digest
 
 BINS = (0.001, 0.005, 0.01, 0.05, 1.0)  # upper ends, of the image's area

@@ -10,23 +10,23 @@ from scipy import ndimage
 
 from intact import read
 from intact.bench import forensics as bench
-from intact.bench import forensics_make as make
 from intact.bench.forensics import bench_forensics
-from intact.bench.forensics_after import After, parse_after
-from intact.bench.forensics_cases import Case, read_cases, write_cases
 from intact.bench.forensics_leaks import audit, refuse_leaks
-from intact.bench.forensics_make import MARK, Asked, bin_of, make_pack
-from intact.bench.forensics_splits import folds_of, leave_one_operator_out
 from intact.bench.forensics_summary import BASELINE, Examined, called, sensitivities, summarise
-from intact.bench.rows import read_rows
 from intact.errors import UsageError
 from intact.forensics import METHODS, Examiner
 from intact.forensics.base import Evidence
+from intact.forge import pack as make
+from intact.forge.after import After, parse_after
+from intact.forge.cases import Case, read_cases, write_cases
+from intact.forge.folds import folds_of, leave_one_operator_out
+from intact.forge.pack import MARK, Asked, bin_of, make_pack
 from intact.image import Identity, Image
 from intact.io import write
 from intact.metrics import auroc, bootstrap, sensitivity_at_specificity
 from intact.metrics.resampling import draw
 from intact.metrics.tampering import Confusion, PixelScores, over_forged, pixel_scores
+from intact.rows import read_rows
 
 SIDE = 96
 BRIGHT = 250  # what the forgeries of these tests are painted with

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 from numpy import ndarray
 
-from intact.bench.forensics_cases import Case
 from intact.data.splits import take_turns
+from intact.forge.cases import Case
 
 FOLDS = 5
 
