@@ -9,6 +9,7 @@ from intact.meta import learn_start
 from intact.model import Model
 from intact.screen import screen
 from intact.start import Start
+from intact.teach import teach
 
 __all__ = [
     "Image",
@@ -20,5 +21,6 @@ __all__ = [
     "learn_start",
     "read",
     "screen",
+    "teach",
     "write",
 ]

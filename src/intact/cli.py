@@ -27,6 +27,7 @@ from intact import (
     cli_record,
     cli_segment,
     cli_start,
+    cli_teach,
     cli_variant,
 )
 from intact.cli_shared import (
@@ -216,7 +217,8 @@ def screen(
     model: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A model from `intact fit`; may be repeated. Without one, no anomalies are looked for."
+            help="A model from `intact fit`, or an examiner from `intact teach`; may be repeated. Without "
+            "one, no anomalies are looked for."
         ),
     ] = None,
     alpha: Annotated[
@@ -296,6 +298,7 @@ def screen(
 def methods(as_json: AsJson = False) -> None:
     """List all methods, their papers and their parameters."""
     from intact.anomaly import METHODS as DETECTORS
+    from intact.forensics import LEARNED
     from intact.forensics import METHODS as EXAMINERS
     from intact.forge import KINDS, SERIES_KINDS
     from intact.protect.attack import METHODS as ATTACKS
@@ -304,6 +307,7 @@ def methods(as_json: AsJson = False) -> None:
     listed: list[tuple[str, str, Any]] = [
         *((name, "detect", kind) for name, kind in DETECTORS.items()),
         *((name, "examine", kind) for name, kind in EXAMINERS.items()),
+        *((name, "teach", kind) for name, kind in LEARNED.items()),
         *((name, "segment", kind) for name, kind in SEGMENTERS.items()),
         *((name, "forge", kind) for name, kind in (KINDS | SERIES_KINDS).items()),
         *((name, "protect", kind) for name, kind in ATTACKS.items()),
@@ -343,6 +347,7 @@ def demo(
 for command in (
     cli_choose.choose,
     cli_start.start,
+    cli_teach.teach,
     cli_segment.segment,
     cli_forge.forge,
     cli_record.record,

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from intact.examiner_model import ExaminerModel
 from intact.findings import Row
 from intact.forensics import METHODS
-from intact.forensics.base import ARTEFACT, Evidence, Finding, Severity
+from intact.forensics.base import ARTEFACT, Evidence, Finding, Severity, Witness
 from intact.forensics.decision import Decision, Genuine, compared, decide, group_of
 from intact.forensics.examination import Examination, examine
 from intact.forensics.instance import Series
@@ -42,21 +43,32 @@ class Opinion:
 
 
 class ExaminerDesk:
-    """Asks every examiner that needs no training, and decides.
+    """Asks every examiner that needs no training and those that were taught, and decides.
 
     Args:
         alpha: The share of genuine images that may be flagged for their pixels.
         genuine: Scores of genuine images, for examiners that need a comparison; without, they are not
             asked.
         recorded: Ledger of pixel digests.
+        taught: Folders from `intact teach`.
     """
 
-    def __init__(self, alpha: float, genuine: Path | None = None, recorded: Path | None = None) -> None:
+    def __init__(
+        self,
+        alpha: float,
+        genuine: Path | None = None,
+        recorded: Path | None = None,
+        taught: Sequence[str] = (),
+    ) -> None:
         self._alpha = alpha
         self._genuine = Genuine.load(genuine) if genuine else None
         self._ledger = Ledger(recorded) if recorded else None
         asked = {name: kind for name, kind in METHODS.items() if kind.routine}
-        self._examiners = {name: kind() for name, kind in asked.items() if genuine or not kind.compares}
+        self._examiners: dict[str, Witness] = {
+            name: kind() for name, kind in asked.items() if genuine or not kind.compares
+        }
+        for model in map(ExaminerModel.load, taught):
+            self._examiners[model.card.name] = model
 
     def look(self, image: Image, series: Series | None, sources: Sequence[Source]) -> dict[str, Opinion]:
         """Examine one image, its headers and its slices; the answers of both rows."""

@@ -28,9 +28,11 @@ from intact.engine import local
 from intact.ensemble import Ensemble, load_model
 from intact.errors import InputError, MisfitWarning, UsageError
 from intact.examiner_desk import ACQUISITION, FORENSICS, tell
+from intact.examiner_model import ExaminerModel
 from intact.explain.reference import Reference
 from intact.explain.variants import marks_of
 from intact.findings import Findings, Row
+from intact.forensics import METHODS
 from intact.forensics.slices.recycled import Archive, Description, describe
 from intact.genuine import learn_genuine
 from intact.io import Unit, index, read_unit
@@ -92,7 +94,8 @@ def screen(
     Args:
         paths: Files, folders or zip archives.
         out: Folder for the results. If it holds the beginning of the same run, that is continued.
-        models: Model folders from `intact.fit`; without one every file is read and listed.
+        models: Model folders from `intact.fit`, and taught examiners from `intact.teach`; without one of
+            the former no anomalies are looked for.
         alpha: False-alarm rate: the share of normal images that may be flagged by each model, and of
             genuine ones by all examiners of pixels together.
         forensics: Examine every image for tampering, too.
@@ -115,8 +118,6 @@ def screen(
         OutputError: Results cannot be written; what was written stays, the same call goes on.
     """
     out = Path(out)
-    if (reference or variants) and not models:
-        raise UsageError("normal images to explain by and marks of variants need a --model that flags images")
     if variants:
         marks_of(variants)  # so that a wrong folder is told now, not in the workers
     if (genuine or recorded) and not forensics:
@@ -125,18 +126,24 @@ def screen(
         )
     if recorded and not Path(recorded).is_file():
         raise UsageError(f"{recorded}: there is no such file; `intact record` writes one")
+    taught = [str(folder) for folder in models if ExaminerModel.is_one(folder)]
+    models = [folder for folder in models if str(folder) not in taught]
     loaded = _load_models(models, alpha)
+    if (reference or variants) and not models:
+        raise UsageError("normal images to explain by and marks of variants need a --model that flags images")
+    examiners = _load_examiners(taught, forensics)
     entries = _find(paths, out, labels)
     _warn_of_misfits(loaded, entries)
     cores = len(os.sched_getaffinity(0))
     workers = min(cores if workers is None else workers, sum(1 for _ in _batches(entries)))
     screener = Screener(
-        [str(m) for m in models],
+        [str(folder) for folder in models],
         alpha,
         str(out),
         labelled=labels is not None,
         identify=identify,
         forensics=forensics,
+        taught=tuple(taught),
         genuine=str(out / GENUINE) if genuine else "",
         recorded=str(recorded or ""),
         reference=str(out / REFERENCE) if reference else "",
@@ -146,6 +153,7 @@ def screen(
     started = time.monotonic()
     run = _describe(paths, loaded, alpha, labels, identify) | {
         "forensics": forensics,
+        "examiners": [one.describe() for one in examiners],
         "genuine": [str(path) for path in genuine],
         "recorded": str(recorded or ""),
         "reference": [str(path) for path in reference],
@@ -192,6 +200,16 @@ def _load_models(folders: Sequence[str | Path], alpha: float) -> list[Model | En
         raise UsageError(f"two models are named {twice[0]!r}: rename one folder, names tell their rows apart")
     for model in models:
         model.calibration.require(alpha)
+    return models
+
+
+def _load_examiners(folders: Sequence[str], forensics: bool) -> list[ExaminerModel]:
+    if folders and not forensics:
+        raise UsageError(f"{folders[0]} is a taught examiner, but forensics was left out: give one of both")
+    models = [ExaminerModel.load(folder) for folder in folders]
+    names = Counter([*METHODS, *(model.card.name for model in models)])
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise UsageError(f"two examiners are named {twice[0]!r}: rename the folder, names tell them apart")
     return models
 
 

@@ -64,6 +64,7 @@ class Screener:
         labelled: The folder an image was found in is its label; all maps are kept, to measure them.
         identify: Put patient IDs into the rows.
         forensics: Examine the images for tampering, too.
+        taught: Folders of taught examiners, asked with the others.
         genuine: File with scores of genuine images to compare with; empty for none.
         recorded: Ledger of pixel digests to compare with; empty for none.
         reference: Folder of a `Reference` to look up normal regions in; empty for none.
@@ -77,6 +78,7 @@ class Screener:
     labelled: bool
     identify: bool
     forensics: bool = True
+    taught: tuple[str, ...] = ()
     genuine: str = ""
     recorded: str = ""
     reference: str = ""
@@ -142,6 +144,7 @@ class Screener:
                 self.alpha,
                 Path(self.genuine) if self.genuine else None,
                 Path(self.recorded) if self.recorded else None,
+                self.taught,
             )
 
     def _judge(self, model: Model | Ensemble, opened: Opened, reading: Reading) -> Row:

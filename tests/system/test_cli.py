@@ -22,6 +22,7 @@ from made_archive import (
 
 from intact.anomaly import METHODS as DETECTORS
 from intact.cli import app
+from intact.forensics import LEARNED
 from intact.forensics import METHODS as EXAMINERS
 from intact.forge import KINDS, SERIES_KINDS
 from intact.protect.attack import METHODS as ATTACKS
@@ -29,7 +30,7 @@ from intact.segment import METHODS as SEGMENTERS
 
 DONE, FLAGGED, WRONG_USE, UNREADABLE, STOPPED = range(5)
 COMMANDS = sorted(typer.main.get_command(app).commands)
-METHODS = [*DETECTORS, *EXAMINERS, *SEGMENTERS, *KINDS, *SERIES_KINDS, *ATTACKS]
+METHODS = [*DETECTORS, *EXAMINERS, *LEARNED, *SEGMENTERS, *KINDS, *SERIES_KINDS, *ATTACKS]
 QUICK = ("--method", "ae", "--set", "steps=1", "--set", "size=32", "--set", "latent=8")
 
 
@@ -92,6 +93,7 @@ def test_all_commands_are_known_here():
         "screen",
         "segment",
         "start",
+        "teach",
         "variant",
         "verify",
     ]

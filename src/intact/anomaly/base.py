@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, TypeVar, final
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar, final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from intact.errors import NotFittedError, TooFewNormalsError, UsageError
+from intact.learner import Learner
 from intact.scores import Scores
 
 D = TypeVar("D", bound="Detector")
@@ -23,14 +24,11 @@ Batches = Iterable[Float[Tensor, "_ c *d h w"]]  # "_": the last batch may be sm
 SCORE_BATCH = 8
 
 
-@dataclasses.dataclass(eq=False)
-class Detector(ABC):
+@dataclass(eq=False)
+class Detector(Learner):
     """Learns what normal looks like, then measures how far an image is from it.
 
-    A detector is a dataclass: its fields are the paper's hyper-parameters, and so also its
-    configuration. What `fit` learns goes into tensors whose names end in an underscore and into
-    the networks that `_build` made; these are exactly what is saved. A method implements `_fit`
-    and `_score`, and `_build` when it has networks.
+    A method implements `_fit` and `_score`, and `_build` when it has networks.
 
     Images are float32 in [0, 1], (n, c, h, w), with c and h = w = `size` as in `fit`; or cubes
     (n, c, d, h, w), where it sees `volumes`.
@@ -106,65 +104,11 @@ class Detector(ABC):
         maps = [p.pixel for p in parts if p.pixel is not None]
         return Scores(torch.cat([p.image for p in parts]), torch.cat(maps) if maps else None)
 
-    @final
-    def state(self) -> dict[str, Tensor]:
-        """Everything learned, by name."""
-        tensors = {k: v for k, v in vars(self).items() if k.endswith("_") and isinstance(v, Tensor)}
-        return tensors | self.weights()
-
-    @final
-    def weights(self) -> dict[str, Tensor]:
-        """Weights and buffers of all networks, by name: what a training may start from."""
-        return {
-            f"{name}.{k}": v for name, net in self._networks().items() for k, v in net.state_dict().items()
-        }
-
-    @final
-    def load_state(self: D, tensors: dict[str, Tensor]) -> D:
-        """Take over what another detector with the same fields has learned."""
-        self._forget()
-        for name, tensor in tensors.items():
-            if "." not in name:
-                setattr(self, name, tensor)
-        self._build_networks()
-        self._load_networks(tensors)
-        for net in self._networks().values():
-            net.eval()
-        return self
-
-    @final
-    def fields(self) -> dict[str, Any]:
-        """The hyper-parameters, as plain values."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-
     @abstractmethod
     def _fit(self, batches: Batches) -> None: ...
 
     @abstractmethod
     def _score(self, images: Images) -> Scores: ...
-
-    def _build(self, channels: int) -> None:
-        """Create the networks as attributes; called before `_fit` and before loading."""
-        return  # a method without networks has nothing to build
-
-    def _build_networks(self) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            self._build(int(self.channels_))
-
-    def _load_networks(self, tensors: Mapping[str, Tensor]) -> None:
-        for name, net in self._networks().items():
-            prefix = f"{name}."
-            net.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            )
-
-    def _networks(self) -> dict[str, nn.Module]:
-        return {k: v for k, v in vars(self).items() if isinstance(v, nn.Module)}
-
-    def _forget(self) -> None:
-        for name in [k for k in vars(self) if k.endswith("_")] + list(self._networks()):
-            delattr(self, name)
 
     def _score_filled(self, images: Images) -> Scores:
         n = len(images)

@@ -33,7 +33,7 @@ from intact.forensics import METHODS
 from intact.forge import KINDS, SERIES_KINDS
 from intact.forge.after import parse_after
 from intact.forge.cases import Case, digest, read_cases
-from intact.forge.folds import folds_of
+from intact.forge.folds import folds_of_cases
 from intact.forge.pack import Asked, make_pack
 from intact.io.atomic import put
 from intact.model import batched
@@ -104,7 +104,7 @@ def bench_forensics(
     audited = _audited(cases, of_pack, out)
     refuse_leaks(str(pack) if not kinds else ", ".join(map(str, paths)), audited)
     examined = [_examined(name, fields.get(name, {}), cases, of_pack, out, workers) for name in chosen]
-    folds = folds_of([case.group for case in cases], seed, members=2 if kinds else 1)
+    folds = folds_of_cases(cases, seed, members=2 if kinds else 1)
     rows = summarise(cases, folds, examined, alpha)
     run = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""Evidence of tampering in pixels, headers and series; nothing has to be learned first."""
+"""Evidence of tampering in pixels, headers and series, by examiners, some of which are taught."""
 
 from intact.forensics.base import Evidence, Examiner, Finding, Severity
 from intact.forensics.block_dct import BlockDCT
@@ -12,6 +12,8 @@ from intact.forensics.histogram_gaps import HistogramGaps
 from intact.forensics.jpeg_ghost import JPEGGhost
 from intact.forensics.jpeg_grid import JPEGGrid
 from intact.forensics.keypoints import Keypoints
+from intact.forensics.learned.backbone import Backbone
+from intact.forensics.learned.base import LearnedExaminer
 from intact.forensics.noise_level import NoiseLevel
 from intact.forensics.patchmatch import PatchMatch
 from intact.forensics.periodic_pattern import PeriodicPattern
@@ -39,4 +41,9 @@ METHODS: dict[str, type[Examiner]] = {
     "sensor_pattern": SensorPattern,
 }
 
-__all__ = ["METHODS", "Evidence", "Examiner", "Finding", "Severity"]
+# These say nothing before they were taught: `intact teach`.
+LEARNED: dict[str, type[LearnedExaminer]] = {
+    "backbone": Backbone,
+}
+
+__all__ = ["LEARNED", "METHODS", "Evidence", "Examiner", "Finding", "LearnedExaminer", "Severity"]

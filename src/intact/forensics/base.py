@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import ClassVar, final
+from typing import ClassVar, Protocol, final
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -66,6 +66,17 @@ class Evidence:
     explanation: str
     abstained: str = ""
     p_value: float | None = None
+
+
+class Witness(Protocol):
+    """What can be asked about an image: an examiner, or a taught one with its calibration."""
+
+    @property
+    def kind(self) -> str:
+        """What it looks for."""
+
+    def examine(self, image: Image) -> Evidence:
+        """What it says of an image."""
 
 
 @dataclass(eq=False)

@@ -10,7 +10,7 @@ from io import BytesIO
 from pydicom import Dataset, dcmread
 
 from intact.errors import UsageError
-from intact.forensics.base import Evidence, Examiner, Finding, Severity
+from intact.forensics.base import Evidence, Finding, Severity, Witness
 from intact.forensics.header.examine import examine_headers
 from intact.forensics.instance import Series
 from intact.forensics.ledger import Ledger
@@ -45,7 +45,7 @@ class Examination:
 
 def examine(
     image: Image,
-    examiners: Mapping[str, Examiner],
+    examiners: Mapping[str, Witness],
     series: Series | None = None,
     sources: Sequence[Source] = (),
     ledger: Ledger | None = None,
@@ -56,7 +56,7 @@ def examine(
 
     Args:
         image: A plane, a volume or a film.
-        examiners: By method.
+        examiners: By name.
         series: Its DICOM files, if it came from such.
         sources: The same files as bytes, for signatures.
         ledger: What their pixels were earlier.
@@ -110,7 +110,7 @@ def is_film(image: Image) -> bool:
     return len(image.shape) == 3 and image.palette is None and any(rate in header for rate in _RATES)
 
 
-def _asked(examiner: Examiner, image: Image) -> Evidence:
+def _asked(examiner: Witness, image: Image) -> Evidence:
     try:
         return examiner.examine(image)
     except UsageError as error:

@@ -52,6 +52,16 @@ def folds_of(groups: Sequence[str], seed: int, *, members: int = 1) -> Int[ndarr
     return np.argmax(np.stack(parts), axis=0)
 
 
+def folds_of_cases(cases: Sequence[Case], seed: int, *, members: int = 1) -> Int[ndarray, "n"]:
+    """The fold of each case, as `folds_of` deals them.
+
+    Patients of a pack made here are numbers, and are dealt in their order: so the folds are those within
+    which `intact.forge.pack` took foreign parts from other patients.
+    """
+    longest = max(len(case.group) for case in cases)
+    return folds_of([case.group.zfill(longest) for case in cases], seed, members=members)
+
+
 def leave_one_operator_out(cases: Sequence[Case], fold: Int[ndarray, "n"]) -> Iterator[Split]:
     """Every fold with every operator left out; with one operator, every fold alone; of one fold, none.
 

@@ -56,6 +56,8 @@ class Asked:
         kinds: Keys of `intact.forge.KINDS`.
         fields: Of the kinds that differ from their defaults, by kind.
         after: Processing, each on its own, beside the plain images.
+        in_turn: Of the plain image and the processed ones only one is made, the next for each image
+            and kind.
         images: How many are taken at most, evenly over the files; 0 takes all.
         seed: Decides all that is left open.
     """
@@ -65,6 +67,7 @@ class Asked:
     after: Sequence[After]
     images: int
     seed: int
+    in_turn: bool = False
 
 
 def make_pack(paths: Sequence[Path], out: Path, asked: Asked) -> tuple[Path, dict[str, str]]:
@@ -135,7 +138,7 @@ def _identity(units: Sequence[Unit], asked: Asked) -> str:
         "kinds": {kind: dict(asked.fields.get(kind, {})) for kind in asked.kinds},
         "after": [after.told for after in asked.after],
         "seed": asked.seed,
-    }
+    } | ({"in turn": True} if asked.in_turn else {})
     return hashlib.sha256(json.dumps(described, default=str).encode()).hexdigest()[:12]
 
 
@@ -227,9 +230,13 @@ def _written(
     given |= {kind: (forgery.image, forgery.labels) for kind, forgery in whole.items()}
     seed = int(np.random.SeedSequence([asked.seed, at]).generate_state(1)[0])
     finished = []
-    for kind, (picture, labels) in given.items():
-        finished.append((kind, PLAIN, picture, labels))
-        finished += [(kind, one.told, *one.apply(picture, labels, seed)) for one in asked.after]
+    for order, (kind, (picture, labels)) in enumerate(given.items()):
+        ways: list[After | None] = [None, *asked.after]
+        for way in [ways[(at + order) % len(ways)]] if asked.in_turn else ways:
+            if way is None:
+                finished.append((kind, PLAIN, picture, labels))
+            else:
+                finished.append((kind, way.told, *way.apply(picture, labels, seed)))
     rows = []
     for kind, processing, picture, labels in finished:
         place = Path(processing.replace(" ", "_")) / kind

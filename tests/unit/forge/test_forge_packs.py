@@ -19,7 +19,7 @@ from intact.forensics.base import Evidence
 from intact.forge import pack as make
 from intact.forge.after import After, parse_after
 from intact.forge.cases import Case, read_cases, write_cases
-from intact.forge.folds import folds_of, leave_one_operator_out
+from intact.forge.folds import folds_of, folds_of_cases, leave_one_operator_out
 from intact.forge.pack import MARK, Asked, bin_of, make_pack
 from intact.image import Identity, Image
 from intact.io import write
@@ -173,11 +173,21 @@ def test_foreign_parts_come_from_other_patients_of_the_same_fold(genuine, tmp_pa
     pack, _ = make_pack([genuine], tmp_path, Asked(["splice"], {}, [], 0, 0))
     group = {case.image.stem: case.group for case in read_cases(pack) if not case.forged}
     names = sorted(group)
-    fold = dict(zip(names, folds_of([group[name] for name in names], 0, members=2).tolist(), strict=True))
+    cases = [case for case in read_cases(pack) if not case.forged]
+    dealt = folds_of_cases(cases, 0, members=2).tolist()
+    fold = {case.image.stem: part for case, part in zip(cases, dealt, strict=True)}
     assert len(set(fold.values())) > 1
     for at, donors in given.items():
         own = names[at]
         assert donors == {n for n in names if group[n] != group[own] and fold[n] == fold[own]} and donors
+
+
+def test_cases_are_dealt_as_their_patients_were():
+    """More than ten patients: the tenth is not dealt before the second."""
+    patients = [f"patient {at:03d}" for at in range(25) for _ in range(1 + at % 2)]
+    numbers = np.unique(patients, return_inverse=True)[1]
+    cases = [Case(f"{at}", Path(), None, "", str(number)) for at, number in enumerate(numbers)]
+    np.testing.assert_array_equal(folds_of_cases(cases, 3, members=2), folds_of(patients, 3, members=2))
 
 
 def test_the_same_seed_makes_the_same_cases(genuine, tmp_path):
