@@ -11,7 +11,6 @@ import typer
 from intact import progress
 from intact.cli_shared import DONE, UNREADABLE, AsJson, say, showing_progress
 from intact.errors import InputError, UsageError
-from intact.io import Rejected, index
 
 
 def record(
@@ -30,6 +29,7 @@ def record(
     """
     from intact.forensics.instance import read_series
     from intact.forensics.ledger import Ledger
+    from intact.io import Rejected, index
 
     ledger = Ledger(output)
     entries = index(paths)

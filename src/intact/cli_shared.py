@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,7 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from intact import progress
 from intact.errors import IntactWarning, UsageError
-from intact.io import Rejected
+
+if TYPE_CHECKING:
+    from intact.io import Rejected
 
 EXIT_CODES = (
     "Exit codes: 0 done, nothing flagged; 1 done, something flagged; 2 wrong use; "

@@ -76,6 +76,13 @@ def test_python_m_intact_prints_what_it_can_do():
     assert done.returncode == DONE and all(command in done.stdout for command in COMMANDS)
 
 
+def test_help_waits_for_nothing_heavy():
+    heavy = {"torch", "scipy", "pydicom", "nibabel", "skimage", "sklearn"}
+    told = f"import sys, intact.cli; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=False)
+    assert done.returncode == DONE, done.stderr
+
+
 def test_all_commands_are_known_here():
     assert COMMANDS == [
         "bank",
