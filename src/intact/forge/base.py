@@ -72,6 +72,11 @@ class Forger(ABC):
     needs_donor: ClassVar[bool] = False  # another patient's image
     changes: ClassVar[bool] = True  # whether it forges at all
 
+    @property
+    def everywhere(self) -> bool:
+        """Whether it changes an image as a whole, or not at all, and so needs no place in it."""
+        return not self.changes
+
     @final
     def forge(
         self, image: Image, *, seed: int = 0, donor: Image | None = None, within: Mask | None = None
@@ -94,7 +99,7 @@ class Forger(ABC):
         rng = np.random.default_rng(seed)
         frame = int(rng.integers(image.planes)) if _is_film(image) else None
         if within is None:
-            within = tissue(image) if self.changes else np.ones(image.shape, bool)
+            within = np.ones(image.shape, bool) if self.everywhere else tissue(image)
         if frame is None:
             change = self._forge(image, within, rng, donor)
         else:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -28,6 +29,7 @@ WIDEST = 0.25  # of the shortest edge of the image
 COVERED, TRIES = 0.9, 16  # of a region is within the body, or as much as so many trials find
 CANDIDATES = 16  # places that the one most like another is chosen from
 LITTLE = 0.05  # of the image: a body that is smaller was not recognised
+_tissues: WeakKeyDictionary[Image, Mask] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -191,10 +193,17 @@ def similar(image: Image, sites: Sequence[Site], wanted: Float[ndarray, "n"]) ->
 
 
 def tissue(image: Image) -> Mask:
-    """The body as far as it can be told from the air around it, else everything that was measured."""
-    found = body(image)
-    measured = ~image.padding_mask()
-    return found & measured if found.mean() > LITTLE else measured
+    """The body as far as it can be told from the air around it, else everything that was measured.
+
+    Remembered as long as the image is, as one image is often forged in several ways.
+    """
+    if image not in _tissues:
+        found = body(image)
+        measured = ~image.padding_mask()
+        found = found & measured if found.mean() > LITTLE else measured
+        found.flags.writeable = False
+        _tissues[image] = found
+    return _tissues[image]
 
 
 def ring(mask: Mask, steps: tuple[float, ...], width: float) -> Mask:

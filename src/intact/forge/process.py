@@ -52,6 +52,11 @@ class Process(Forger):
     diameter: float = 0.0
     form: Form = "blob"
 
+    @property
+    def everywhere(self) -> bool:
+        """Whether the whole image is processed."""
+        return self.where == "image"
+
     def _forge(self, image: Image, within: Mask, rng: np.random.Generator, donor: Image | None) -> Change:
         if self.where not in get_args(Where):
             raise UsageError(f"where={self.where!r} is not one of {', '.join(get_args(Where))}")
