@@ -16,6 +16,7 @@ GRID = [pytest.param(name, id=name) for name in LEARNED]
 # Fields with which a method learns the lesson below in seconds.
 SMALL = {
     "backbone": {"steps": 40, "crop": 64, "width": 8},
+    "constrained_cnn": {"steps": 150, "window": 32, "stride": 8, "batch": 16},
 }
 SIDE = 96
 torch.set_num_threads(1)

@@ -14,6 +14,7 @@ from intact.forensics.jpeg_grid import JPEGGrid
 from intact.forensics.keypoints import Keypoints
 from intact.forensics.learned.backbone import Backbone
 from intact.forensics.learned.base import LearnedExaminer
+from intact.forensics.learned.constrained_cnn import ConstrainedCNN
 from intact.forensics.noise_level import NoiseLevel
 from intact.forensics.patchmatch import PatchMatch
 from intact.forensics.periodic_pattern import PeriodicPattern
@@ -44,6 +45,7 @@ METHODS: dict[str, type[Examiner]] = {
 # These say nothing before they were taught: `intact teach`.
 LEARNED: dict[str, type[LearnedExaminer]] = {
     "backbone": Backbone,
+    "constrained_cnn": ConstrainedCNN,
 }
 
 __all__ = ["LEARNED", "METHODS", "Evidence", "Examiner", "Finding", "LearnedExaminer", "Severity"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -47,9 +48,9 @@ class PixelNetwork(LearnedExaminer):
     def _build(self, channels: int) -> None:
         self.net = self._network(channels)
 
+    @abstractmethod
     def _network(self, channels: int) -> nn.Module:
         """From (b, channels, h, w) to logits (b, 1, h, w); the sides divisible by 2 ** `halvings`."""
-        raise NotImplementedError
 
     def _fit(self, lessons: Lessons) -> None:
         self.net.to("cuda" if torch.cuda.is_available() else "cpu")
