@@ -40,6 +40,14 @@ def forensics(
             metavar="METHOD", help="An examiner, see `intact methods`; may be repeated. By default all."
         ),
     ] = None,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="An examiner from `intact teach`, taught on other patients; may be repeated. Without "
+            "--method it is examined alone.",
+        ),
+    ] = None,
     fields: Annotated[
         list[str] | None,
         typer.Option(
@@ -81,6 +89,7 @@ def forensics(
             output,
             kinds=kind or (),
             methods=method or (),
+            models=model or (),
             fields=by_method(fields or []),
             after=after or (),
             images=images,

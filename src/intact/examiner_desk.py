@@ -67,8 +67,9 @@ class ExaminerDesk:
         self._examiners: dict[str, Witness] = {
             name: kind() for name, kind in asked.items() if genuine or not kind.compares
         }
-        for model in map(ExaminerModel.load, taught):
-            self._examiners[model.card.name] = model
+        models = {model.card.name: model for model in map(ExaminerModel.load, taught)}
+        self._examiners |= models
+        self._taught = frozenset(models)
 
     def look(self, image: Image, series: Series | None, sources: Sequence[Source]) -> dict[str, Opinion]:
         """Examine one image, its headers and its slices; the answers of both rows."""
@@ -83,7 +84,7 @@ class ExaminerDesk:
         return {name: self._opinion(name, image, part, names) for name, part in parts.items()}
 
     def _opinion(self, row: str, image: Image, examination: Examination, names: Sequence[str]) -> Opinion:
-        decision = decide(examination, group_of(image), self._genuine, self._alpha)
+        decision = decide(examination, group_of(image), self._genuine, self._alpha, self._taught)
         marked = _marked(examination, decision)
         regions = [] if marked is None else marked_regions(marked, image, decision.p_value or 0.0)
         p_value = decision.p_value

@@ -57,6 +57,7 @@ class ExaminerModel:
     examiner: LearnedExaminer
     calibration: Calibration
     card: ExaminerCard
+    digest: str = ""  # SHA-256 of the saved weights; empty until it is saved
 
     @property
     def kind(self) -> str:
@@ -124,4 +125,4 @@ class ExaminerModel:
                 f"{method} ({error}): use that version or teach the examiner again"
             ) from error
         card = ExaminerCard(**{**manifest["card"], "name": Path(folder).resolve().name})
-        return cls(examiner, calibration, card)
+        return cls(examiner, calibration, card, manifest["sha256"])

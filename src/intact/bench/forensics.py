@@ -28,6 +28,7 @@ from intact.bench.forensics_tell import tell
 from intact.configure import configure
 from intact.engine import local
 from intact.errors import UsageError
+from intact.examiner_model import ExaminerModel
 from intact.findings import Findings
 from intact.forensics import METHODS
 from intact.forge import KINDS, SERIES_KINDS
@@ -68,6 +69,7 @@ def bench_forensics(
     *,
     kinds: Sequence[str] = (),
     methods: Sequence[str] = (),
+    models: Sequence[str | Path] = (),
     fields: Mapping[str, Mapping[str, Any]] | None = None,
     after: Sequence[str] = (),
     images: int = 0,
@@ -81,7 +83,8 @@ def bench_forensics(
         paths: Genuine images that are to be forged; without `kinds`, one pack of cases.
         out: Folder for the results; what it holds of earlier runs is not measured again.
         kinds: Keys of `intact.forge.KINDS`.
-        methods: Keys of `intact.forensics.METHODS`; by default all.
+        methods: Keys of `intact.forensics.METHODS`; by default all, or none where there are `models`.
+        models: Folders of examiners that were taught, by `intact.teach`, on other patients' images.
         fields: Of methods and kinds that differ from the defaults, by name.
         after: Processing of whole images, such as "jpeg=85", "noise" and "scale".
         images: How many genuine images are taken at most, evenly; 0 takes all.
@@ -95,15 +98,21 @@ def bench_forensics(
         OutputError: Results cannot be written; what was measured stays, the same call goes on.
     """
     out, fields = Path(out), fields or {}
-    chosen = list(dict.fromkeys(methods or METHODS))
+    chosen = list(dict.fromkeys(methods or ([] if models else METHODS)))
     _check(chosen, kinds, fields, alpha)
+    taught = _taught(models)
     make_folder(out)
     asked = Asked(list(dict.fromkeys(kinds)), fields, parse_after(after), images, seed)
     pack, left_out = _pack([Path(path) for path in paths], out, asked)
     cases, of_pack = read_cases(pack), digest(pack)
     audited = _audited(cases, of_pack, out)
     refuse_leaks(str(pack) if not kinds else ", ".join(map(str, paths)), audited)
-    examined = [_examined(name, fields.get(name, {}), cases, of_pack, out, workers) for name in chosen]
+    described = {name: _fields(name, fields) for name in chosen} | {
+        name: one.described for name, one in taught.items()
+    }
+    askers = [Worker(name, fields.get(name, {})) for name in chosen]
+    askers += [Worker(name, {}, one.folder) for name, one in taught.items()]
+    examined = [_examined(one, described[one.method], cases, of_pack, out, workers) for one in askers]
     folds = folds_of_cases(cases, seed, members=2 if kinds else 1)
     rows = summarise(cases, folds, examined, alpha)
     run = {
@@ -112,7 +121,7 @@ def bench_forensics(
         "paths": [str(path) for path in paths],
         "kinds": list(asked.kinds),
         "after": [one.told for one in asked.after],
-        "methods": {name: _fields(name, fields) for name in chosen},
+        "methods": described,
         "images": images,
         "alpha": alpha,
         "seed": seed,
@@ -151,6 +160,37 @@ def _pack(paths: Sequence[Path], out: Path, asked: Asked) -> tuple[Path, dict[st
     return paths[0], {}
 
 
+@dataclass(frozen=True)
+class _Taught:
+    """An examiner that was taught.
+
+    Args:
+        folder: Where it lies.
+        described: What it is and what it learned from, as plain values.
+    """
+
+    folder: str
+    described: dict[str, Any]
+
+
+def _taught(folders: Sequence[str | Path]) -> dict[str, _Taught]:
+    """Taught examiners by name.
+
+    Raises:
+        ModelError: A folder holds none.
+        UsageError: Two have one name.
+    """
+    found: dict[str, _Taught] = {}
+    for folder in folders:
+        model = ExaminerModel.load(folder)
+        name = model.card.name
+        if name in found or name in METHODS:
+            raise UsageError(f"two examiners are named {name!r}: rename the folder, names tell them apart")
+        told = model.examiner.fields() | {"taught": model.card.method, "weights": model.digest}
+        found[name] = _Taught(str(folder), json.loads(json.dumps(told)))
+    return found
+
+
 def _fields(method: str, fields: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """All fields of a method, as JSON gives them back."""
     every = dataclasses.asdict(configure(METHODS, method, fields.get(method, {})))
@@ -176,15 +216,15 @@ def _audited(cases: Sequence[Case], pack: str, out: Path) -> list[Audit]:
 
 
 def _examined(
-    method: str,
-    fields: Mapping[str, Any],
+    worker: Worker,
+    every: Mapping[str, Any],
     cases: Sequence[Case],
     pack: str,
     out: Path,
     workers: int | None,
 ) -> Examined:
     """What a method says of every case; what it said before is not asked again."""
-    every = _fields(method, {method: fields})
+    method = worker.method
     folder = out / "cells" / f"{method}-{_short(__version__, pack, json.dumps(every))}"
     run = {
         "pack": pack,
@@ -194,7 +234,6 @@ def _examined(
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "complete": False,
     }
-    worker = Worker(method, fields)
     with Findings(folder, run, same=SAME) as findings:
         done = findings.resume([case.name for case in cases])
         rest = cases[done:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -16,9 +16,10 @@ from numpy import ndarray
 
 from intact.configure import configure
 from intact.errors import InputError, UsageError
+from intact.examiner_model import ExaminerModel
 from intact.findings import Row
 from intact.forensics import METHODS
-from intact.forensics.base import Evidence
+from intact.forensics.base import Evidence, Witness
 from intact.forge.cases import Case
 from intact.image import Image
 from intact.io import read
@@ -34,29 +35,38 @@ class Worker:
     """Examines one case after the other, in whichever process.
 
     Args:
-        method: Key in `intact.forensics.METHODS`.
+        method: Key in `intact.forensics.METHODS`, or the name of a taught examiner.
         fields: Those that differ from its defaults.
+        taught: Folder of the taught examiner; it is loaded on first use, as this object travels.
     """
 
     method: str
     fields: Mapping[str, Any]
+    taught: str = ""
+    _witness: Witness | None = field(default=None, repr=False)
 
     def __call__(self, cases: Sequence[Case]) -> list[Row]:
         """The row of each case; one core, so that seconds compare."""
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
-        return [self._one(case) for case in cases]
+        if self._witness is None:
+            self._witness = (
+                ExaminerModel.load(self.taught)
+                if self.taught
+                else configure(METHODS, self.method, self.fields)
+            )
+        return [self._one(case, self._witness) for case in cases]
 
     def lost(self, case: Case, reason: str) -> Row:
         """The row of a case that could not be examined."""
         return {"path": case.name, "error": reason}
 
-    def _one(self, case: Case) -> Row:
+    def _one(self, case: Case, witness: Witness) -> Row:
         try:
             image = read(case.image)
             labels = case.labels(image.shape)
             started = time.process_time()
-            evidence = configure(METHODS, self.method, self.fields).examine(image)
+            evidence = witness.examine(image)
             seconds = time.process_time() - started
         except InputError as error:
             return self.lost(case, error.reason)

@@ -14,7 +14,7 @@ from intact.bench.forensics_leaks import AUDITS, CHANCE, Audit
 from intact.bench.forensics_measure import THRESHOLD
 from intact.bench.forensics_summary import BASELINE, RESAMPLES, Examined
 from intact.bench.tables import table
-from intact.forensics import METHODS
+from intact.forensics import LEARNED, METHODS
 from intact.forge.cases import Case
 from intact.forge.folds import FOLDS, leave_one_operator_out
 from intact.io.atomic import put
@@ -58,8 +58,9 @@ def tell(
         splits=splits,
         failed=failed,
         methods=[
-            {"name": name, "kind": METHODS[name].kind, "source": METHODS[name].source, "fields": fields}
+            {"name": name, "kind": kind.kind, "source": kind.source, "fields": fields}
             for name, fields in run["methods"].items()
+            for kind in [LEARNED[fields["taught"]] if "taught" in fields else METHODS[name]]
         ],
         protocol=protocol(run["alpha"]),
         abstentions=_abstentions(examined),
@@ -140,8 +141,9 @@ def protocol(alpha: float) -> list[tuple[str, str]]:
             "Operators and patients",
             f"splits.csv divides the patients into at most {FOLDS} folds, for examiners that are trained: "
             "each operator in turn is left out of what they learn from, and no patient is on both sides. "
-            "The examiners here learned from nothing, so their tables per operator are of this kind "
-            "already.",
+            "Examiners that learned from nothing have tables of this kind already; of those that were "
+            "taught, their models say with which operators, and these cases were not among their lessons "
+            "unless somebody gave them.",
         ),
         (
             "Cost",

@@ -1,7 +1,8 @@
 """From what examiners say to one decision for an image, at a promised rate of false alarms.
 
 Examiners that know how genuine images behave give p-values; the least of them counts, times their
-number (Bonferroni). The others only give scores, which mean something beside those of genuine images:
+number (Bonferroni); so with those that were taught, whose p-values come from genuine images that were
+held out. The others only give scores, which mean something beside those of genuine images:
 of the image and all genuine ones, each is ranked by every such examiner, and the best of its ranks is
 ranked again. Under exchangeability that is a p-value whatever the scores are and however they depend
 on one another (Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random World", 2005, for the best
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,20 +130,32 @@ def compared(evidence: Mapping[str, Evidence]) -> Told:
     return {name: e.score for name, e in evidence.items() if not e.abstained and e.p_value is None}
 
 
-def decide(examination: Examination, group: str, genuine: Genuine | None, alpha: float) -> Decision:
+def decide(
+    examination: Examination,
+    group: str,
+    genuine: Genuine | None,
+    alpha: float,
+    taught: Collection[str] = (),
+) -> Decision:
     """Whether an image is flagged as manipulated.
+
+    Null models, taught examiners and comparison with genuine images share alpha alike, so that the few
+    genuine images that a taught examiner is calibrated on are not outvoted by a dozen null models.
 
     Args:
         examination: What was said of it.
         group: Its group.
         genuine: Images to compare with, or None: then only null models and headers decide.
         alpha: The share of genuine images that pixels may flag.
+        taught: Names of the examiners that were taught.
     """
     parts: list[tuple[float, dict[str, float]]] = []  # a p-value, and those of the examiners behind it
     own = {name: e.p_value for name, e in examination.evidence.items() if e.p_value is not None}
-    if own:
-        each = {name: min(1.0, len(own) * p) for name, p in own.items()}
-        parts.append((min(each.values()), each))
+    for lessons in (False, True):
+        some = {name: p for name, p in own.items() if (name in taught) is lessons}
+        if some:
+            each = {name: min(1.0, len(some) * p) for name, p in some.items()}
+            parts.append((min(each.values()), each))
     beside = compared(examination.evidence)
     together = genuine.p_value(beside, group) if genuine else None
     if genuine is not None and together is not None:

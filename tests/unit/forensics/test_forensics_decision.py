@@ -80,6 +80,16 @@ def test_both_ways_share_the_rate():
     assert neither.p_value > 0.5 and not neither.flagged and neither.counted == ()
 
 
+def test_what_was_taught_is_not_outvoted_by_null_models():
+    """Two parts share the rate, however many examiners the other one has."""
+    quiet = {f"null{n}": said(1, 1.0) for n in range(12)}
+    seen = examination(lesson=said(3, 0.02), **quiet)
+    assert decide(seen, GROUP, None, 0.05).p_value == pytest.approx(13 * 0.02)
+    decision = decide(seen, GROUP, None, 0.05, {"lesson"})
+    assert decision.p_value == pytest.approx(2 * 0.02)
+    assert decision.flagged and decision.counted == ("lesson",)
+
+
 def test_scores_without_anything_to_compare_with_decide_nothing():
     decision = decide(examination(a=said(1e9), b=SILENT), GROUP, None, 0.05)
     assert decision.p_value is None and not decision.flagged and compared({"b": SILENT}) == {}
