@@ -17,8 +17,8 @@ class Learner(ABC):
     """Something that learns from images.
 
     A learner is a dataclass: its fields are the paper's hyper-parameters, and so also its
-    configuration. What it learns goes into tensors whose names end in an underscore and into the
-    networks that `_build` makes; these are exactly what is saved.
+    configuration. What it learns goes into tensors whose names end in an underscore, and into the
+    networks and further learners that `_build` makes; these are exactly what is saved.
     """
 
     seed: int  # decides all that is random
@@ -28,7 +28,8 @@ class Learner(ABC):
     def state(self) -> dict[str, Tensor]:
         """Everything learned, by name."""
         tensors = {k: v for k, v in vars(self).items() if k.endswith("_") and isinstance(v, Tensor)}
-        return tensors | self.weights()
+        parts = {f"{name}:{k}": v for name, part in self._parts().items() for k, v in part.state().items()}
+        return tensors | self.weights() | parts
 
     @final
     def weights(self) -> dict[str, Tensor]:
@@ -42,10 +43,13 @@ class Learner(ABC):
         """Take over what another learner with the same fields has learned."""
         self._forget()
         for name, tensor in tensors.items():
-            if "." not in name:
+            if "." not in name and ":" not in name:
                 setattr(self, name, tensor)
         self._build_networks()
-        self._load_networks(tensors)
+        self._load_networks({name: tensor for name, tensor in tensors.items() if ":" not in name})
+        for name, part in self._parts().items():
+            own = f"{name}:"
+            part.load_state({k.removeprefix(own): v for k, v in tensors.items() if k.startswith(own)})
         for net in self._networks().values():
             net.eval()
         return self
@@ -56,7 +60,7 @@ class Learner(ABC):
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
 
     def _build(self, channels: int) -> None:
-        """Create the networks as attributes; called before anything is learned and before loading."""
+        """Create networks and learners as attributes; called before learning and before loading."""
         return  # a method without networks has nothing to build
 
     def _build_networks(self) -> None:
@@ -74,6 +78,10 @@ class Learner(ABC):
     def _networks(self) -> dict[str, nn.Module]:
         return {k: v for k, v in vars(self).items() if isinstance(v, nn.Module)}
 
+    def _parts(self) -> dict[str, Learner]:
+        return {k: v for k, v in vars(self).items() if isinstance(v, Learner)}
+
     def _forget(self) -> None:
-        for name in [k for k in vars(self) if k.endswith("_")] + list(self._networks()):
+        learned = [k for k in vars(self) if k.endswith("_")]
+        for name in [*learned, *self._networks(), *self._parts()]:
             delattr(self, name)

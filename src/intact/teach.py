@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,15 @@ class Taught:
 
 @dataclass(frozen=True)
 class Cases:
-    """Cases as lessons, read anew each time: memory stays flat."""
+    """Cases as lessons, read anew each time: memory stays flat. Each image says whose it is."""
 
     cases: Sequence[Case]
 
     def __iter__(self) -> Iterator[Lesson]:
         for case in progress.track(self.cases, "reading", len(self.cases)):
             image = read(case.image)
-            yield image, case.labels(image.shape)
+            whose = replace(image.identity, patient=case.group)
+            yield replace(image, identity=whose), case.labels(image.shape)
 
 
 def teach(

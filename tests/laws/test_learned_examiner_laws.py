@@ -17,6 +17,7 @@ GRID = [pytest.param(name, id=name) for name in LEARNED]
 SMALL = {
     "backbone": {"steps": 40, "crop": 64, "width": 8},
     "constrained_cnn": {"steps": 150, "window": 32, "stride": 8, "batch": 16},
+    "fusion": {"members": ("backbone", "noise_level", "histogram_gaps"), "steps": 30},
 }
 SIDE = 96
 torch.set_num_threads(1)

@@ -15,6 +15,7 @@ from intact.forensics.keypoints import Keypoints
 from intact.forensics.learned.backbone import Backbone
 from intact.forensics.learned.base import LearnedExaminer
 from intact.forensics.learned.constrained_cnn import ConstrainedCNN
+from intact.forensics.learned.fusion import Fusion
 from intact.forensics.noise_level import NoiseLevel
 from intact.forensics.patchmatch import PatchMatch
 from intact.forensics.periodic_pattern import PeriodicPattern
@@ -46,6 +47,7 @@ METHODS: dict[str, type[Examiner]] = {
 LEARNED: dict[str, type[LearnedExaminer]] = {
     "backbone": Backbone,
     "constrained_cnn": ConstrainedCNN,
+    "fusion": Fusion,
 }
 
 __all__ = ["LEARNED", "METHODS", "Evidence", "Examiner", "Finding", "LearnedExaminer", "Severity"]

@@ -37,8 +37,8 @@ FEWEST = 16  # but not fewer than these
 class LearnedExaminer(Learner, Examiner):
     """An examiner that learns from images of which it is known where they were forged.
 
-    A method implements `_fit` and `_look`, and `_build` for its networks. Colours are averaged, as
-    for every examiner.
+    A method implements `_fit` and `_look`, or `_examine`, and `_build` for its networks. Colours are
+    averaged, as for every examiner.
     """
 
     seed: int = 0
@@ -64,11 +64,9 @@ class LearnedExaminer(Learner, Examiner):
         self._fit(lessons)
         return self
 
-    @final
     @torch.no_grad()
     def _examine(self, plane: Float[ndarray, "..."], valid: Bool[ndarray, "..."], image: Image) -> Evidence:
-        if not hasattr(self, "channels_"):
-            raise NotFittedError(f"{type(self).__name__} has learned nothing yet: call fit() or load a model")
+        self._check_fitted()
         if min(plane.shape) < SMALLEST:
             return self._abstain(f"its shorter side has {min(plane.shape)} pixels, {SMALLEST} are needed")
         seen = prepared(plane, valid)
@@ -78,12 +76,19 @@ class LearnedExaminer(Learner, Examiner):
         chances = np.where(valid, chances, np.float32(0))
         return Evidence(self.kind, score, chances, _told(chances))
 
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "channels_"):
+            raise NotFittedError(f"{type(self).__name__} has learned nothing yet: call fit() or load a model")
+
     @abstractmethod
     def _fit(self, lessons: Lessons) -> None: ...
 
-    @abstractmethod
     def _look(self, seen: Float[Tensor, "h w"]) -> tuple[float, Float[ndarray, "h w"]]:
-        """The score of a prepared plane, and how likely each pixel is forged, float32 from 0 to 1."""
+        """The score of a prepared plane, and how likely each pixel is forged, float32 from 0 to 1.
+
+        Not needed by a method that overrides `_examine`, to see the image itself.
+        """
+        raise NotImplementedError
 
 
 def prepared(plane: Float[ndarray, "h w"], valid: Bool[ndarray, "h w"]) -> Float[ndarray, "h w"] | None:
