@@ -21,7 +21,13 @@ def teach(
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="Folder for the examiner.")],
-    method: Annotated[str, typer.Option(help="A learned examiner: see `intact methods`.")] = "backbone",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A learned examiner, see `intact methods`; by default backbone. Several are fused, and may "
+            "be examiners that need no lessons, too."
+        ),
+    ] = None,
     kind: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,18 +56,21 @@ def teach(
     A fifth of the patients is held out: their genuine images calibrate its p-values, and with their
     forgeries they tell how well it does. Give the model to `intact screen --model`.
     Examples: `intact teach genuine/ -o examiner`,
-    `intact teach genuine/ -o examiner --kind copy_move --kind splice --set steps=300`
+    `intact teach genuine/ -o examiner --kind copy_move --kind splice --set steps=300`,
+    `intact teach genuine/ -o fused --method backbone --method patchmatch`
     """
     from intact.store import check_place
     from intact.teach import AFTER, KINDS
     from intact.teach import teach as teach_examiner
 
     check_place(output)
+    methods = method or ["backbone"]
+    members = {"members": tuple(methods)} if len(methods) > 1 else {}
     with showing_progress():
         taught = teach_examiner(
             paths,
-            method=method,
-            fields=parsed_fields(fields or []),
+            method="fusion" if members else methods[0],
+            fields=members | parsed_fields(fields or []),
             kinds=kind or KINDS,
             after=AFTER if after is None else after,
             images=images,

@@ -35,6 +35,7 @@ from intact.scores import Calibration
 
 KINDS = ("copy_move", "splice", "remove", "inject", "erase")
 AFTER = ("jpeg=85", "noise=0.5", "scale=0.9")
+MEMBERS = 2  # patients of a fold at least, as foreign parts come from another one of the same
 
 
 @dataclass(frozen=True)
@@ -93,22 +94,21 @@ def teach(
     examiner = configure(LEARNED, method, {"seed": seed, **(fields or {})})
     given = [Path(path) for path in paths]
     if len(given) == 1 and any((given[0] / name).exists() for name in LISTS):
-        return _taught(method, examiner, read_cases(given[0]), 1, seed, {})
+        return _taught(method, examiner, read_cases(given[0]), seed, {})
     asked = Asked(list(dict.fromkeys(kinds)), {}, parse_after(after), images, seed, in_turn=True)
     with tempfile.TemporaryDirectory(prefix="intact-teach-") as folder:
         pack, left_out = make_pack(given, Path(folder), asked)
-        return _taught(method, examiner, read_cases(pack), 2, seed, left_out)
+        return _taught(method, examiner, read_cases(pack), seed, left_out)
 
 
 def _taught(
     method: str,
     examiner: LearnedExaminer,
     cases: Sequence[Case],
-    members: int,
     seed: int,
     left_out: dict[str, str],
 ) -> Taught:
-    fold = folds_of_cases(cases, seed, members=members)
+    fold = folds_of_cases(cases, seed, members=MEMBERS)
     if not fold.any():
         raise UsageError(
             f"{len({case.group for case in cases})} patients are too few to hold some out: give more"

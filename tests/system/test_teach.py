@@ -132,7 +132,7 @@ def test_a_pack_of_cases_teaches_too_and_no_patient_is_on_both_sides(genuine, tm
     for operator in ("", "blur", "copy_move"):
         some = [case.processing for case in cases if case.operator == operator]
         assert {some.count(processing) for processing in set(some)} == {15} and len(set(some)) == 2
-    fold = folds_of_cases(cases, 0)
+    fold = folds_of_cases(cases, 0, members=2)
     groups = [{case.group for case, part in zip(cases, fold, strict=True) if (part == 0) == held}
               for held in (True, False)]  # fmt: skip
     assert not groups[0] & groups[1] and all(groups)

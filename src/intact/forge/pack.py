@@ -56,6 +56,7 @@ class Asked:
         kinds: Keys of `intact.forge.KINDS`.
         fields: Of the kinds that differ from their defaults, by kind.
         after: Processing, each on its own, beside the plain images.
+        shares: From, to: of the image's area that is forged, taken in turn.
         in_turn: Of the plain image and the processed ones only one is made, the next for each image
             and kind.
         images: How many are taken at most, evenly over the files; 0 takes all.
@@ -68,6 +69,7 @@ class Asked:
     images: int
     seed: int
     in_turn: bool = False
+    shares: Sequence[tuple[float, float]] = DRAWN
 
 
 def make_pack(paths: Sequence[Path], out: Path, asked: Asked) -> tuple[Path, dict[str, str]]:
@@ -138,7 +140,9 @@ def _identity(units: Sequence[Unit], asked: Asked) -> str:
         "kinds": {kind: dict(asked.fields.get(kind, {})) for kind in asked.kinds},
         "after": [after.told for after in asked.after],
         "seed": asked.seed,
-    } | ({"in turn": True} if asked.in_turn else {})
+        "in turn": asked.in_turn,
+        "shares": asked.shares,
+    }
     return hashlib.sha256(json.dumps(described, default=str).encode()).hexdigest()[:12]
 
 
@@ -185,8 +189,8 @@ def _forged(image: Image, forger: Forger, asked: Asked, at: int, donors: Sequenc
     if forger.needs_donor and not guests:
         raise UsageError("no other patient's image is there to take a part from; give more images")
     why = UsageError("")
-    for number in range((at + order) % len(DRAWN), -1, -1):
-        sized = _sized(forger, image, DRAWN[number], rng)
+    for number in range((at + order) % len(asked.shares), -1, -1):
+        sized = _sized(forger, image, asked.shares[number], rng)
         for guest in guests or [None]:
             try:
                 donor = None if guest is None else read_unit(guest)
