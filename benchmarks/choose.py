@@ -8,7 +8,7 @@ methods measured before imitations were kept, which cannot be chosen. `auroc` is
 which the results tell a pack (`tables_anomaly.COLUMNS`), all of it together; it only judges the choice.
 
 - Per pack: what `intact choose` would pick, and by how much the best of all methods there is better
-  (`shortfall`).
+  (`shortfall`). Methods of the synthesis family are told, and never chosen: see `intact.choose`.
 - `default`: the method with the best mean of `imitated` over the packs.
 - Ensembles, by two rules laid down before their AUROC was looked at, the same members on all packs: `unlike`
   takes the best of each family by `imitated`; `grown` begins with the default and adds the method that
@@ -36,7 +36,7 @@ from anomaly import PACKS, TINY
 from intact.anomaly import METHODS
 from intact.bench.differences import RESAMPLES
 from intact.bench.run import HELD_OUT, RECORD, SCORES, UNLABELLED
-from intact.choose import tell_apart
+from intact.choose import FLATTERED, tell_apart
 from intact.ensemble import COMBINE, surprise
 from intact.evaluate import NORMAL
 from intact.imitations import UNTOUCHED
@@ -204,8 +204,8 @@ def means(packs: Packs, together: Packs, default: str) -> list[dict[str, Any]]:
 
 
 def choosable(methods: Methods) -> dict[str, Known]:
-    """Those with imitations."""
-    return {name: of for name, of in methods.items() if of.imitated}
+    """Those with imitations that were not taught with something like them."""
+    return {name: of for name, of in methods.items() if of.imitated and METHODS[name].family != FLATTERED}
 
 
 def in_all(packs: Packs) -> list[str]:

@@ -5,10 +5,11 @@
 
 Lessons are made from the training images of three real packs, brain MR, chest radiographs and lung CT, each
 forged by five operators; some go through JPEG, noise or scaling afterwards, genuine ones as well. One model
-of each method and seed learns from all of them together. It is judged on test patients of each pack, with forged
-areas of 0.3 to 3 %, on the same with processing (seed 0), and on the two sets of others. With `--without
-operators` each operator in turn is kept from the lessons, and the model is judged on that alone; with
-`--without packs` each pack is. Examiners that need no lessons are measured on the same cases, as are fusions.
+of each method and seed learns from all of them together. It is judged on test patients of each pack, with
+forged areas of 0.3 to 3 %, on the same with processing (seed 0), and on the two sets of others. With
+`--without operators` each operator in turn is kept from the lessons, and the model is judged on that alone;
+with `--without packs` each pack is. Examiners that need no lessons are measured on the same cases, as are
+fusions.
 
 WORK keeps packs, models and what was measured; the same command goes on from there. Rows go to
 benchmarks/results/forensics_taught.csv; a row says what its model never saw in `unseen`.

@@ -84,6 +84,8 @@ def choose(
         console = Console()
         console.width = max(console.width, WIDTH)
         console.print(_table(trials))
+        if not trials[0].flattered and any(trial.flattered for trial in trials):
+            print("* learned from made lesions: imitations flatter it, so the others go first")
         print(f"{trials[0].method} does best" + (f" and is in {output}" if output else ""))
     raise typer.Exit(UNREADABLE if rejected else DONE)
 
@@ -103,5 +105,6 @@ def _table(trials: list[Trial]) -> Table:
         table.add_column(name, justify="left" if name == "method" else "right")
     for trial in tried:
         values = [f"{trial.auroc.get(task, float('nan')):.2f}" for task in tasks]
-        table.add_row(trial.method, f"{trial.mean:.3f}", *values, f"{trial.seconds / 60:.1f}")
+        name, minutes = trial.method + " *" * trial.flattered, f"{trial.seconds / 60:.1f}"
+        table.add_row(name, f"{trial.mean:.3f}", *values, minutes)
     return table

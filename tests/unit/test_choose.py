@@ -56,6 +56,13 @@ class Template(Blind):
 
 
 @dataclass(eq=False)
+class Taught(Template):
+    """The same, but it says that it learned from lesions that it made."""
+
+    family: ClassVar[str] = "synthesis"
+
+
+@dataclass(eq=False)
 class Broken(Blind):
     def _fit(self, batches: Batches) -> None:
         raise FloatingPointError("the loss became nan")
@@ -75,7 +82,7 @@ def images():
 
 @pytest.fixture
 def folder(images, tmp_path, monkeypatch):
-    for name, kind in (("blind", Blind), ("template", Template), ("broken", Broken)):
+    for name, kind in (("blind", Blind), ("template", Template), ("taught", Taught), ("broken", Broken)):
         monkeypatch.setitem(METHODS, name, kind)
     monkeypatch.setattr(Blind, "fitted", [])
     for number, image in enumerate(images):
@@ -129,6 +136,12 @@ def test_who_sees_changes_is_chosen_and_all_learn_from_the_same_normals(folder):
     assert Blind.fitted == [18, 18]
     assert trials[0].fit.held_out == trials[1].fit.held_out
     assert set(trials[0].auroc) == {*TASKS, CLOUD}
+
+
+def test_who_learned_from_made_lesions_is_told_after_the_others(folder):
+    trials = choose([folder], methods=["broken", "taught", "blind"])
+    assert [trial.method for trial in trials] == ["blind", "taught", "broken"]
+    assert trials[1].mean > trials[0].mean and trials[1].flattered and not trials[0].flattered
 
 
 def test_a_method_that_fails_comes_last_with_its_reason(folder):
