@@ -17,6 +17,10 @@ GRID = [pytest.param(name, id=name) for name in LEARNED]
 SMALL = {
     "backbone": {"steps": 40, "crop": 64, "width": 8},
     "constrained_cnn": {"steps": 150, "window": 32, "stride": 8, "batch": 16},
+    "dct_stream": {"steps": 30, "crop": 64, "width": 8, "batch": 4},
+    "ela_cnn": {"steps": 80, "window": 32, "stride": 16, "batch": 16},
+    "generated": {"steps": 60, "window": 32, "stride": 16, "batch": 16, "width": 8},
+    "svm": {"window": 32, "stride": 8, "windows": 400},
     "fusion": {"members": ("backbone", "noise_level", "histogram_gaps"), "steps": 30},
 }
 SIDE = 96

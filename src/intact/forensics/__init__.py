@@ -15,7 +15,11 @@ from intact.forensics.keypoints import Keypoints
 from intact.forensics.learned.backbone import Backbone
 from intact.forensics.learned.base import LearnedExaminer
 from intact.forensics.learned.constrained_cnn import ConstrainedCNN
+from intact.forensics.learned.dct_stream import DCTStreamExaminer
+from intact.forensics.learned.ela_cnn import ELACNN
 from intact.forensics.learned.fusion import Fusion
+from intact.forensics.learned.generated import Generated
+from intact.forensics.learned.svm import SVM
 from intact.forensics.noise_level import NoiseLevel
 from intact.forensics.patchmatch import PatchMatch
 from intact.forensics.periodic_pattern import PeriodicPattern
@@ -47,7 +51,11 @@ METHODS: dict[str, type[Examiner]] = {
 LEARNED: dict[str, type[LearnedExaminer]] = {
     "backbone": Backbone,
     "constrained_cnn": ConstrainedCNN,
+    "dct_stream": DCTStreamExaminer,
+    "ela_cnn": ELACNN,
     "fusion": Fusion,
+    "generated": Generated,
+    "svm": SVM,
 }
 
 __all__ = ["LEARNED", "METHODS", "Evidence", "Examiner", "Finding", "LearnedExaminer", "Severity"]

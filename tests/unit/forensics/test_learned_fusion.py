@@ -38,5 +38,5 @@ def test_a_member_that_knows_nothing_or_errs_gets_no_weight():
 @pytest.mark.parametrize("members", [("backbone",), ("backbone", "backbone"), ("backbone", "nobody"),
                                      ("fusion", "backbone")])  # fmt: skip
 def test_members_are_two_or_more_that_exist(members):
-    with pytest.raises(UsageError, match="member|two examiners"):
+    with pytest.raises(UsageError, match=r"member|two examiners"):
         Fusion(members=members)

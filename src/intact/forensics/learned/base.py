@@ -72,7 +72,7 @@ class LearnedExaminer(Learner, Examiner):
         seen = prepared(plane, valid)
         if seen is None:
             return self._abstain("nearly all of its values are the same")
-        score, chances = self._look(torch.from_numpy(seen))
+        score, chances = self._look(torch.from_numpy(self._seen(seen)))
         chances = np.where(valid, chances, np.float32(0))
         return Evidence(self.kind, score, chances, _told(chances))
 
@@ -83,8 +83,12 @@ class LearnedExaminer(Learner, Examiner):
     @abstractmethod
     def _fit(self, lessons: Lessons) -> None: ...
 
+    def _seen(self, plane: Float[ndarray, "h w"]) -> Float[ndarray, "h w"]:
+        """What it looks at, made of a whole prepared plane, in learning and in examining."""
+        return plane
+
     def _look(self, seen: Float[Tensor, "h w"]) -> tuple[float, Float[ndarray, "h w"]]:
-        """The score of a prepared plane, and how likely each pixel is forged, float32 from 0 to 1.
+        """The score of what it looks at, and how likely each pixel is forged, float32 from 0 to 1.
 
         Not needed by a method that overrides `_examine`, to see the image itself.
         """

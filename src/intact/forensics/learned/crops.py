@@ -8,7 +8,7 @@ any finer turn would resample, and so wipe out what is to be learned.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -26,6 +26,8 @@ UNKNOWN = -1.0  # target of what neither counts as forged nor as genuine: border
 CENTRES = 1024  # forged pixels kept of a plane
 JITTER = 0.25  # of the side, from the centre
 
+Plane = Float[ndarray, "h w"]
+
 
 class Crops:
     """Prepared planes on disk, read in batches of crops: memory stays flat.
@@ -38,13 +40,21 @@ class Crops:
         batch: Crops in a batch.
         seed: Decides which.
         genuine_only: Take no forged plane.
+        change: What is done to each prepared plane before anything is cut from it.
 
     Raises:
         ValueError: There is no genuine plane, or no forged one where they are wanted.
     """
 
     def __init__(
-        self, lessons: Lessons, side: int, batch: int, seed: int, *, genuine_only: bool = False
+        self,
+        lessons: Lessons,
+        side: int,
+        batch: int,
+        seed: int,
+        *,
+        genuine_only: bool = False,
+        change: Callable[[Plane], Plane] = lambda plane: plane,
     ) -> None:
         self.side, self.batch = side, batch
         self._rng = np.random.default_rng(seed)
@@ -54,7 +64,7 @@ class Crops:
         self._centres: list[NDArray[np.intp]] = []  # of each forged plane
         for plane, valid, labels in planes_of(lessons):
             if not (genuine_only and labels.any()):
-                self._add(plane, np.where(valid, _target(labels), np.float32(UNKNOWN)))
+                self._add(change(plane), np.where(valid, _target(labels), np.float32(UNKNOWN)))
         if not self._genuine or not (self._forged or genuine_only):
             self._folder.cleanup()
             wanted = "genuine images" if not self._genuine else "forged images with masks"

@@ -13,9 +13,8 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor, nn
 
-from intact.forensics.learned.base import LearnedExaminer, Lessons, top_mean
-from intact.forensics.learned.crops import Crops
-from intact.train import train
+from intact.forensics.learned.base import top_mean
+from intact.forensics.learned.crop_network import CropNetwork
 
 WINDOW = 512  # pixels: larger images are seen in windows of this side,
 OVERLAP = 0.25  # which share so much with the next one
@@ -25,41 +24,27 @@ SMOOTH = 1e-5
 
 
 @dataclass(eq=False)
-class PixelNetwork(LearnedExaminer):
+class PixelNetwork(CropNetwork):
     """A network that sees a plane and gives a logit for each pixel.
 
     The score of an image is the mean of its highest thousandth of logits, so that a forgery of a few
     dozen pixels counts and one pixel alone does not.
 
     Args:
-        steps: Optimiser steps of AdamW, its rate falling to nothing along a cosine.
-        batch: Crops in a step.
-        crop: Their side in pixels.
-        lr: The first learning rate.
+        crop: Side of the crops it learns from, in pixels.
     """
 
-    steps: int = 600
-    batch: int = 8
     crop: int = 128
-    lr: float = 1e-3
 
     halvings: ClassVar[int] = 0  # how often the network halves the sides of what it sees
 
-    def _build(self, channels: int) -> None:
-        self.net = self._network(channels)
+    @property
+    def _side(self) -> int:
+        return self.crop
 
     @abstractmethod
     def _network(self, channels: int) -> nn.Module:
         """From (b, channels, h, w) to logits (b, 1, h, w); the sides divisible by 2 ** `halvings`."""
-
-    def _fit(self, lessons: Lessons) -> None:
-        self.net.to("cuda" if torch.cuda.is_available() else "cpu")
-        with Crops(lessons, self.crop, self.batch, self.seed) as crops:
-            optimiser = torch.optim.AdamW(self.net.parameters(), lr=self.lr, weight_decay=1e-4)
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.steps)
-            batches = crops.batches()
-            train(self.net, self._loss, batches, steps=self.steps, optimiser=optimiser, schedule=schedule)
-        self.net.to("cpu")
 
     def _loss(self, crops: Float[Tensor, "b 2 h w"]) -> Float[Tensor, ""]:
         return forged_pixels(self.net(crops[:, :1]), crops[:, 1:])

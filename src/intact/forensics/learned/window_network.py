@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,16 +13,15 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor, nn
 
-from intact.forensics.learned.base import LearnedExaminer, Lessons, top_mean
-from intact.forensics.learned.crops import Crops
-from intact.train import train
+from intact.forensics.learned.base import top_mean
+from intact.forensics.learned.crop_network import CropNetwork
 
 FORGED_FROM = 0.05  # share of a window's pixels from which on it counts as forged; less teaches nothing
 AT_ONCE = 64  # windows
 
 
 @dataclass(eq=False)
-class WindowNetwork(LearnedExaminer):
+class WindowNetwork(CropNetwork):
     """A network that sees a window of a plane and gives one logit.
 
     Windows lie every `stride` pixels; between their centres the logits are interpolated, and beyond the
@@ -30,32 +30,19 @@ class WindowNetwork(LearnedExaminer):
     Args:
         window: Side of a window, in pixels. An image that is smaller is mirrored at its border.
         stride: From one window to the next.
-        steps: Optimiser steps of AdamW, its rate falling to nothing along a cosine.
-        batch: Windows in a step.
-        lr: The first learning rate.
     """
 
     window: int = 64
     stride: int = 16
-    steps: int = 600
     batch: int = 32
-    lr: float = 1e-3
 
-    def _build(self, channels: int) -> None:
-        self.net = self._network(channels)
+    @property
+    def _side(self) -> int:
+        return self.window
 
     @abstractmethod
     def _network(self, channels: int) -> nn.Module:
         """From (b, channels, window, window) to logits (b, 1)."""
-
-    def _fit(self, lessons: Lessons) -> None:
-        self.net.to("cuda" if torch.cuda.is_available() else "cpu")
-        with Crops(lessons, self.window, self.batch, self.seed) as crops:
-            optimiser = torch.optim.AdamW(self.net.parameters(), lr=self.lr, weight_decay=1e-4)
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, self.steps)
-            batches = crops.batches()
-            train(self.net, self._loss, batches, steps=self.steps, optimiser=optimiser, schedule=schedule)
-        self.net.to("cpu")
 
     def _loss(self, windows: Float[Tensor, "b 2 h w"]) -> Float[Tensor, ""]:
         """Cross-entropy; windows with a few forged pixels, or hardly any that is known, count nothing."""
@@ -68,23 +55,31 @@ class WindowNetwork(LearnedExaminer):
         return (each * counts).sum() / counts.sum().clamp(min=1)
 
     def _look(self, seen: Float[Tensor, "h w"]) -> tuple[float, Float[ndarray, "h w"]]:
-        logits = self._map(seen)
+        logits = window_map(seen, self.window, self.stride, self._judged)
         return top_mean(logits), torch.sigmoid(logits).numpy().astype(np.float32)
 
-    def _map(self, seen: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
-        height, width = seen.shape
-        filled = filled_up(seen, self.window)
-        rows, columns = (_starts(n, self.window, self.stride) for n in filled.shape)
-        parts = [
-            torch.stack([filled[r : r + self.window, c : c + self.window] for c in columns]) for r in rows
-        ]
-        windows = torch.cat(parts)[:, None]
-        logits = torch.cat([self.net(part)[:, 0].float() for part in windows.split(AT_ONCE)])
-        grid = logits.view(len(rows), len(columns))
-        middles = [np.array(starts) + (self.window - 1) / 2 for starts in (rows, columns)]
-        found = _between(grid.numpy(), middles, (filled.shape[0], filled.shape[1]))
-        top, left = (filled.shape[0] - height) // 2, (filled.shape[1] - width) // 2
-        return torch.from_numpy(found[top : top + height, left : left + width])
+    def _judged(self, windows: Float[Tensor, "n h w"]) -> Float[Tensor, "n"]:
+        parts = [self.net(part)[:, 0].float() for part in windows[:, None].split(AT_ONCE)]
+        return torch.cat(parts)
+
+
+def window_map(
+    seen: Float[Tensor, "h w"],
+    window: int,
+    stride: int,
+    judge: Callable[[Float[Tensor, "n s s"]], Float[Tensor, "n"]],
+) -> Float[Tensor, "h w"]:
+    """What is said of each window, between their centres interpolated, and beyond them the nearest."""
+    height, width = seen.shape
+    filled = filled_up(seen, window)
+    rows, columns = (_starts(n, window, stride) for n in filled.shape)
+    grid = torch.stack(
+        [judge(torch.stack([filled[r : r + window, c : c + window] for c in columns])) for r in rows]
+    )
+    middles = [np.array(starts) + (window - 1) / 2 for starts in (rows, columns)]
+    found = _between(grid.numpy(), middles, (filled.shape[0], filled.shape[1]))
+    top, left = (filled.shape[0] - height) // 2, (filled.shape[1] - width) // 2
+    return torch.from_numpy(found[top : top + height, left : left + width])
 
 
 def filled_up(seen: Float[Tensor, "h w"], side: int) -> Float[Tensor, "h2 w2"]:
