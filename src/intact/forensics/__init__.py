@@ -14,11 +14,16 @@ from intact.forensics.jpeg_grid import JPEGGrid
 from intact.forensics.keypoints import Keypoints
 from intact.forensics.learned.backbone import Backbone
 from intact.forensics.learned.base import LearnedExaminer
+from intact.forensics.learned.btd import BackInTimeDiffusion
 from intact.forensics.learned.constrained_cnn import ConstrainedCNN
 from intact.forensics.learned.dct_stream import DCTStreamExaminer
 from intact.forensics.learned.ela_cnn import ELACNN
+from intact.forensics.learned.faster_rcnn import FasterRCNN
 from intact.forensics.learned.fusion import Fusion
 from intact.forensics.learned.generated import Generated
+from intact.forensics.learned.patch_channel import PatchChannel
+from intact.forensics.learned.rgb_n import RGBN
+from intact.forensics.learned.sfta_net import SFTANet
 from intact.forensics.learned.svm import SVM
 from intact.forensics.noise_level import NoiseLevel
 from intact.forensics.patchmatch import PatchMatch
@@ -50,11 +55,16 @@ METHODS: dict[str, type[Examiner]] = {
 # These say nothing before they were taught: `intact teach`.
 LEARNED: dict[str, type[LearnedExaminer]] = {
     "backbone": Backbone,
+    "btd": BackInTimeDiffusion,
     "constrained_cnn": ConstrainedCNN,
     "dct_stream": DCTStreamExaminer,
     "ela_cnn": ELACNN,
+    "faster_rcnn": FasterRCNN,
     "fusion": Fusion,
     "generated": Generated,
+    "patch_channel": PatchChannel,
+    "rgb_n": RGBN,
+    "sfta_net": SFTANet,
     "svm": SVM,
 }
 

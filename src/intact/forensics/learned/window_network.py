@@ -55,8 +55,11 @@ class WindowNetwork(CropNetwork):
         return (each * counts).sum() / counts.sum().clamp(min=1)
 
     def _look(self, seen: Float[Tensor, "h w"]) -> tuple[float, Float[ndarray, "h w"]]:
-        logits = window_map(seen, self.window, self.stride, self._judged)
+        logits = self._map(seen)
         return top_mean(logits), torch.sigmoid(logits).numpy().astype(np.float32)
+
+    def _map(self, seen: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
+        return window_map(seen, self.window, self.stride, self._judged)
 
     def _judged(self, windows: Float[Tensor, "n h w"]) -> Float[Tensor, "n"]:
         parts = [self.net(part)[:, 0].float() for part in windows[:, None].split(AT_ONCE)]
