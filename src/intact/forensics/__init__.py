@@ -21,7 +21,10 @@ from intact.forensics.learned.ela_cnn import ELACNN
 from intact.forensics.learned.faster_rcnn import FasterRCNN
 from intact.forensics.learned.fusion import Fusion
 from intact.forensics.learned.generated import Generated
+from intact.forensics.learned.mantra import ManTra
+from intact.forensics.learned.mscscc_net import MSCSCCNet
 from intact.forensics.learned.patch_channel import PatchChannel
+from intact.forensics.learned.pscc import PSCCNet
 from intact.forensics.learned.rgb_n import RGBN
 from intact.forensics.learned.sfta_net import SFTANet
 from intact.forensics.learned.svm import SVM
@@ -62,7 +65,10 @@ LEARNED: dict[str, type[LearnedExaminer]] = {
     "faster_rcnn": FasterRCNN,
     "fusion": Fusion,
     "generated": Generated,
+    "mantra": ManTra,
+    "mscscc_net": MSCSCCNet,
     "patch_channel": PatchChannel,
+    "pscc": PSCCNet,
     "rgb_n": RGBN,
     "sfta_net": SFTANet,
     "svm": SVM,
