@@ -17,8 +17,10 @@ GRID = [pytest.param(name, id=name) for name in LEARNED]
 SMALL = {
     "backbone": {"steps": 40, "crop": 64, "width": 8},
     "btd": {"steps": 60, "crop": 32, "lr": 0.003},
+    "cascade": {"steps": 150, "batch": 16, "width": 8, "lr": 0.003},
     "constrained_cnn": {"steps": 150, "window": 32, "stride": 8, "batch": 16},
     "dct_stream": {"steps": 30, "crop": 64, "width": 8, "batch": 4},
+    "dfst_unet": {"steps": 65, "crop": 64, "batch": 2, "lr": 0.003},
     "ela_cnn": {"steps": 80, "window": 32, "stride": 16, "batch": 16},
     "faster_rcnn": {"steps": 100, "crop": 96, "batch": 4, "width": 8, "lr": 0.003, "sizes": (28,)},
     "fusion": {"members": ("backbone", "noise_level", "histogram_gaps"), "steps": 30},
@@ -28,6 +30,7 @@ SMALL = {
     "patch_channel": {"steps": 200, "window": 32, "stride": 8, "batch": 32},
     "pscc": {"steps": 60, "crop": 32, "batch": 8, "lr": 0.003},
     "rgb_n": {"steps": 90, "crop": 96, "batch": 2, "width": 8, "lr": 0.005, "sizes": (28,)},
+    "sd_net": {"steps": 60, "crop": 64, "batch": 4, "lr": 0.003},
     "sfta_net": {"steps": 100, "crop": 64, "widths": (8, 16, 16, 32), "lr": 0.003},
     "svm": {"window": 32, "stride": 8, "windows": 400},
 }

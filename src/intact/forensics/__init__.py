@@ -15,8 +15,10 @@ from intact.forensics.keypoints import Keypoints
 from intact.forensics.learned.backbone import Backbone
 from intact.forensics.learned.base import LearnedExaminer
 from intact.forensics.learned.btd import BackInTimeDiffusion
+from intact.forensics.learned.cascade import Cascade
 from intact.forensics.learned.constrained_cnn import ConstrainedCNN
 from intact.forensics.learned.dct_stream import DCTStreamExaminer
+from intact.forensics.learned.dfst_unet import DFSTUNet
 from intact.forensics.learned.ela_cnn import ELACNN
 from intact.forensics.learned.faster_rcnn import FasterRCNN
 from intact.forensics.learned.fusion import Fusion
@@ -26,6 +28,7 @@ from intact.forensics.learned.mscscc_net import MSCSCCNet
 from intact.forensics.learned.patch_channel import PatchChannel
 from intact.forensics.learned.pscc import PSCCNet
 from intact.forensics.learned.rgb_n import RGBN
+from intact.forensics.learned.sd_net import SDNet
 from intact.forensics.learned.sfta_net import SFTANet
 from intact.forensics.learned.svm import SVM
 from intact.forensics.noise_level import NoiseLevel
@@ -59,8 +62,10 @@ METHODS: dict[str, type[Examiner]] = {
 LEARNED: dict[str, type[LearnedExaminer]] = {
     "backbone": Backbone,
     "btd": BackInTimeDiffusion,
+    "cascade": Cascade,
     "constrained_cnn": ConstrainedCNN,
     "dct_stream": DCTStreamExaminer,
+    "dfst_unet": DFSTUNet,
     "ela_cnn": ELACNN,
     "faster_rcnn": FasterRCNN,
     "fusion": Fusion,
@@ -70,6 +75,7 @@ LEARNED: dict[str, type[LearnedExaminer]] = {
     "patch_channel": PatchChannel,
     "pscc": PSCCNet,
     "rgb_n": RGBN,
+    "sd_net": SDNet,
     "sfta_net": SFTANet,
     "svm": SVM,
 }
